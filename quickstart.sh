@@ -1,0 +1,42 @@
+#!/usr/bin/env bash
+# From a fresh Debian 12 to a trained model: installs what is missing, builds, makes a dataset of the King James
+# Bible, trains a small GPT on it for two to three minutes, and shows what came out. Run again, it only trains.
+# Options go to `suanli train`:
+#   ./quickstart.sh --set train.steps=50     a shorter run
+#   ./quickstart.sh --resume                 go on with the last run
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+source tools/packages.sh
+install_packages packages.txt build </dev/null
+
+suanli=build/release/suanli/cli/suanli
+[[ -f build/release/build.ninja ]] || cmake --preset release </dev/null
+cmake --build --preset release --parallel "$(nproc)" </dev/null
+
+if [[ ! -f datasets/bible-kjv/dataset.json ]]; then
+  "$suanli" data fetch bible-kjv --out datasets/sources >/dev/null
+  "$suanli" data load datasets/sources/bible-kjv.txt --out datasets/bible-kjv
+fi
+
+# A folder of its own for each run, unless the options name one or go on with the last.
+run=() made=''
+if [[ " $* " != *" --run"[\ =]* ]]; then
+  mkdir -p runs
+  [[ -w runs ]] || { echo "error: $PWD/runs: cannot be written; next: name another folder with --run" >&2; exit 1; }
+  last=0
+  for folder in runs/quickstart-*; do
+    number=${folder#runs/quickstart-}
+    [[ $number =~ ^[0-9]+$ ]] && ((number > last)) && last=$number
+  done
+  if [[ " $* " != *" --resume "* ]]; then
+    until mkdir "runs/quickstart-$((++last))" 2>/dev/null; do :; done
+    made=runs/quickstart-$last
+  fi
+  run=(--run "runs/quickstart-$last")
+fi
+
+trap : INT TERM  # Ctrl-C is for the training, which stops cleanly
+code=0
+"$suanli" train examples/bible-small.toml "${run[@]}" "$@" || code=$?
+[[ -z $made ]] || rmdir --ignore-fail-on-non-empty "$made"  # nothing was begun
+exit "$code"

@@ -1,0 +1,210 @@
+#include "suanli/cli/json_records.h"
+
+#include <vector>
+
+namespace suanli::cli {
+namespace {
+
+constexpr JsonField kFields[] = {
+    {"train/start", "event", "string", "\"start\""},
+    {"train/start", "run", "string", "the run folder"},
+    {"train/start", "step", "integer", "steps done before this session"},
+    {"train/start", "steps", "integer", "steps of the whole run"},
+    {"train/start", "parameters", "integer", "of the model"},
+    {"train/start", "step_flops", "number", "operations of one step"},
+    {"train/start", "step_tokens", "integer", "tokens of one step"},
+    {"train/start", "train_tokens", "integer", "in the training split"},
+    {"train/start", "valid_tokens", "integer", "in the validation split"},
+    {"train/start", "dtype", "string", "\"f32\" or \"bf16\""},
+    {"train/start", "threads", "integer", "that compute"},
+    {"train/start", "memory_bytes", "integer", "of the plan"},
+    {"train/start", "peak_flops_per_s", "number or null", "what MFU is a fraction of"},
+    {"train/start", "mfu_base", "string", "where that comes from"},
+
+    {"train/step", "event", "string", "\"step\""},
+    {"train/step", "step", "integer", "steps done"},
+    {"train/step", "loss", "number", "mean over the step's tokens, nats per token"},
+    {"train/step", "grad_norm", "number", "of the gradient, before clipping"},
+    {"train/step", "lr", "number", "learning rate"},
+    {"train/step", "tokens", "integer", "of this step"},
+    {"train/step", "tokens_per_s", "number", "in this step"},
+    {"train/step", "mfu", "number or null", "model FLOPs utilisation, a fraction"},
+    {"train/step", "flops_total", "number", "operations of the run so far"},
+    {"train/step", "seconds", "number", "of this step"},
+    {"train/step", "eta_seconds", "number", "until the last step"},
+
+    {"train/eval", "event", "string", "\"eval\""},
+    {"train/eval", "step", "integer", "steps done"},
+    {"train/eval", "valid_loss", "number", "nats per token"},
+    {"train/eval", "perplexity", "number", "exp of the loss"},
+    {"train/eval", "bits_per_byte", "number or null", "null where tokens are not bytes"},
+    {"train/eval", "tokens", "integer", "that were looked at"},
+
+    {"train/checkpoint", "event", "string", "\"checkpoint\""},
+    {"train/checkpoint", "step", "integer", "whose state is now durable"},
+
+    {"train/sample", "event", "string", "\"sample\""},
+    {"train/sample", "step", "integer", "steps done"},
+    {"train/sample", "text", "string", "generated text; bytes that are not UTF-8 are replaced"},
+
+    {"train/warning", "event", "string", "\"warning\""},
+    {"train/warning", "code", "string", "see errors.md"},
+    {"train/warning", "message", "string", "one sentence"},
+    {"train/warning", "place", "string", "file, key or tensor; may be empty"},
+    {"train/warning", "next_step", "string", "what to do; may be empty"},
+
+    {"train/end", "event", "string", "\"end\""},
+    {"train/end", "outcome", "string", "\"finished\", \"interrupted\" or \"budget spent\""},
+    {"train/end", "exit_code", "integer", "of the command: 0, 5 or 7"},
+    {"train/end", "run", "string", "the run folder"},
+    {"train/end", "step", "integer", "steps done"},
+    {"train/end", "steps", "integer", "steps of the whole run"},
+    {"train/end", "loss", "number or null", "of the last step"},
+    {"train/end", "valid_loss", "number or null", "of the last evaluation"},
+    {"train/end", "best_valid_loss", "number or null", "of all evaluations"},
+    {"train/end", "flops", "number", "operations of the run, all sessions"},
+    {"train/end", "tokens", "integer", "trained on, all sessions"},
+    {"train/end", "seconds", "object",
+     "seconds of the run by cause: data, forward, backward, update, evaluate, checkpoint, waiting, "
+     "other"},
+    {"train/end", "session_steps", "integer", "steps of this session"},
+    {"train/end", "session_seconds", "number", "of this session"},
+    {"train/end", "svg", "string or null", "picture of the loss; null if there is none"},
+
+    {"error", "event", "string", "\"error\""},
+    {"error", "code", "string", "see errors.md"},
+    {"error", "exit_code", "integer", "of the command"},
+    {"error", "message", "string", "one sentence that holds the offending value"},
+    {"error", "place", "string", "file, file:line, key or flag; may be empty"},
+    {"error", "next_step", "string", "what to do; may be empty"},
+
+    {"doctor", "suanli", "string", "version"},
+    {"doctor", "cpu", "string", "brand of the CPU"},
+    {"doctor", "cores", "integer", "that this process may use"},
+    {"doctor", "isa", "array of strings", "instruction sets that matter here"},
+    {"doctor", "amx_permitted", "boolean", "the kernel grants tile registers"},
+    {"doctor", "memory_total_bytes", "integer", "of the machine or its control group"},
+    {"doctor", "memory_available_bytes", "integer", "now"},
+    {"doctor", "disk_free_bytes", "integer", "of the current folder's file system"},
+    {"doctor", "onednn", "string", "version"},
+    {"doctor", "highway", "string", "version"},
+    {"doctor", "simd", "string", "the instruction set Highway chose"},
+    {"doctor", "gemm", "array of objects",
+     "per dtype: dtype, implementation (the code oneDNN chose), flops_per_s (null unless "
+     "measured)"},
+    {"doctor", "warnings", "array of objects", "message and next_step"},
+
+    {"data list", "corpora", "array of objects", "name, summary, installed, install (a command)"},
+
+    {"data fetch", "file", "string", "path of the written file"},
+    {"data fetch", "documents", "integer", "in it"},
+    {"data fetch", "bytes", "integer", "of the file"},
+    {"data fetch", "sha256", "string", "of the file"},
+
+    {"data load", "out", "string", "the dataset's folder"},
+    {"data load", "documents", "integer", "read"},
+    {"data load", "bytes_in", "integer", "of the input files on disk"},
+    {"data load", "bytes_text", "integer", "of the documents"},
+    {"data load", "tokens", "integer", "of both splits"},
+    {"data load", "train_tokens", "integer", ""},
+    {"data load", "valid_tokens", "integer", ""},
+    {"data load", "skipped", "object", "reason to count"},
+    {"data load", "warnings", "array of strings", ""},
+    {"data load", "seconds", "number", ""},
+    {"data load", "digest", "string", "names the dataset's content"},
+
+    {"data info", "folder", "string", ""},
+    {"data info", "tokenizer", "string", ""},
+    {"data info", "vocab", "integer", ""},
+    {"data info", "digest", "string", "names the content"},
+    {"data info", "train", "object", "tokens, documents, shards"},
+    {"data info", "valid", "object", "tokens, documents, shards"},
+    {"data info", "sources", "array of objects", "path, bytes, documents"},
+
+    {"data verify", "folder", "string", ""},
+    {"data verify", "digest", "string", "which every shard's bytes agree with"},
+    {"data verify", "tokens", "integer", "that were read"},
+
+    {"explain", "graph_digest", "string", "names the training graph"},
+    {"explain", "dtype", "string", "\"f32\" or \"bf16\""},
+    {"explain", "parameters", "integer", ""},
+    {"explain", "step_tokens", "integer", ""},
+    {"explain", "step_flops", "number", ""},
+    {"explain", "micro_batches", "integer", "per step"},
+    {"explain", "phases", "array of objects",
+     "phase, runs (per step), nodes (before fusion), calls (after), flops, bytes_before and "
+     "bytes_after (moved per step)"},
+    {"explain", "kernels", "array of objects",
+     "phase, kernel, implementation, calls (per run), flops and bytes per step"},
+    {"explain", "memory", "object",
+     "bytes: state, accumulators, work, stash, inputs, total, least (no plan can be smaller), "
+     "snapshots (the copies that checkpoints need)"},
+    {"explain", "cuts", "array of objects",
+     "after_block, legal, reason, forward_bytes and backward_bytes per micro-batch"},
+
+    {"generate", "run", "string", "the run folder"},
+    {"generate", "step", "integer", "of the checkpoint used"},
+    {"generate", "prompt", "string", ""},
+    {"generate", "text", "string", "what was generated; bytes that are not UTF-8 are replaced"},
+    {"generate", "tokens", "integer", "that were generated"},
+    {"generate", "seconds", "number", ""},
+
+    {"eval", "run", "string", "the run folder"},
+    {"eval", "step", "integer", "of the checkpoint used"},
+    {"eval", "data", "string", "the dataset's folder"},
+    {"eval", "split", "string", "\"train\" or \"valid\""},
+    {"eval", "loss", "number", "nats per token"},
+    {"eval", "perplexity", "number", "exp of the loss"},
+    {"eval", "bits_per_byte", "number or null", "null where tokens are not bytes"},
+    {"eval", "tokens", "integer", "that were looked at"},
+    {"eval", "seconds", "number", ""},
+
+    {"plot", "svg", "string", "path of the written picture"},
+    {"plot", "steps", "integer", "training losses read"},
+    {"plot", "evaluations", "integer", "validation losses read"},
+    {"plot", "damaged_lines", "integer", "left out"},
+
+    {"ckpt list", "run", "string", "the run folder"},
+    {"ckpt list", "checkpoints", "array of objects",
+     "step, bytes, root (digest of all tensors), state: listed, verified or damaged; damage: "
+     "sentence or null"},
+
+    {"version", "version", "string", ""},
+};
+
+}  // namespace
+
+std::span<const JsonField> json_fields() { return kFields; }
+
+void check_fields(std::string_view record, const Json& object) {
+  auto item = object.begin();
+  for (const JsonField& field : kFields) {
+    if (field.record != record) continue;
+    SUANLI_CHECK(item != object.end() && item.key() == field.name);
+    ++item;
+  }
+  SUANLI_CHECK(item == object.end() && !object.empty());
+}
+
+std::string json_reference_markdown() {
+  std::string page =
+      "# JSON output\n\n"
+      "With `--json` a command prints one JSON object on one line of standard output, "
+      "`suanli train` one line per event. Talk\nand errors still go to standard error; a command "
+      "that fails prints the `error` object as its last line. Fields are\nstable: new ones may "
+      "come, none changes its meaning.\n\n"
+      "This page is printed from the table in `suanli/cli/json_records.cc`.\n";
+  std::string_view record;
+  for (const JsonField& field : kFields) {
+    if (field.record != record) {
+      record = field.record;
+      page +=
+          "\n## " + std::string(record) + "\n\n| field | type | meaning |\n| --- | --- | --- |\n";
+    }
+    page += "| `" + std::string(field.name) + "` | " + std::string(field.type) + " | " +
+            std::string(field.meaning) + " |\n";
+  }
+  return page;
+}
+
+}  // namespace suanli::cli

@@ -1,0 +1,91 @@
+#include "suanli/cli/verb.h"
+
+#include <CLI/CLI.hpp>
+#include <utility>
+
+namespace suanli::cli {
+namespace {
+
+constexpr std::size_t kHelpColumns = 92;
+
+}  // namespace
+
+Verb Verb::verb(const std::string& name, const std::string& line, const std::string& paragraph,
+                std::initializer_list<Example> examples) {
+  CLI::App* verb =
+      app_->add_subcommand(name, line + "\n\n" + wrapped(paragraph, kHelpColumns) + "\n");
+  std::string footer = "Examples:";
+  for (const Example& example : examples)
+    footer += "\n  suanli " + example.command + "\n      " + example.what;
+  verb->footer(footer);
+  return Verb(verb);
+}
+
+void Verb::needs_verb() { app_->require_subcommand(1); }
+
+void Verb::argument(const std::string& name, std::string& value, const std::string& help) {
+  app_->add_option(name, value, help)->required();
+}
+
+void Verb::optional_argument(const std::string& name, std::string& value, const std::string& help) {
+  app_->add_option(name, value, help);
+}
+
+void Verb::arguments(const std::string& name, std::vector<std::string>& values,
+                     const std::string& help) {
+  app_->add_option(name, values, help)->required();
+}
+
+void Verb::flag(const std::string& name, bool& value, const std::string& help) {
+  app_->add_flag(name, value, help);
+}
+
+void Verb::option(const std::string& name, std::string& value, const std::string& help,
+                  const std::string& kind, bool required) {
+  CLI::Option* option = app_->add_option(name, value, help)->required(required);
+  if (!kind.empty()) option->type_name(kind);
+  if (!value.empty() && value != "\n") option->capture_default_str();
+}
+
+void Verb::option(const std::string& name, double& value, const std::string& help) {
+  app_->add_option(name, value, help)->capture_default_str();
+}
+
+void Verb::option(const std::string& name, std::uint64_t& value, const std::string& help) {
+  app_->add_option(name, value, help)->capture_default_str();
+}
+
+void Verb::option(const std::string& name, std::int64_t& value, const std::string& help,
+                  std::int64_t least, std::int64_t most) {
+  app_->add_option(name, value, help)
+      ->capture_default_str()
+      ->check(CLI::Range(least, most))
+      ->type_name("INT");
+}
+
+void Verb::choice(const std::string& name, std::string& value, std::vector<std::string> choices,
+                  const std::string& help) {
+  CLI::Option* option =
+      app_->add_option(name, value, help)->check(CLI::IsMember(std::move(choices)));
+  if (value.empty())
+    option->required();
+  else
+    option->capture_default_str();
+}
+
+void Verb::repeated(const std::string& name, std::vector<std::string>& values,
+                    const std::string& help) {
+  app_->add_option(name, values, help)->allow_extra_args(false);
+}
+
+void Verb::json_flag(bool& json) {
+  flag("--json", json, "Print JSON on standard output (`suanli help cli-json`)");
+}
+
+void Verb::set_option(std::vector<std::string>& sets) {
+  repeated("--set", sets, "section.key=value instead of the job's; may be repeated");
+}
+
+void Verb::when_chosen(std::function<void()> call) { app_->callback(std::move(call)); }
+
+}  // namespace suanli::cli

@@ -1,0 +1,163 @@
+// suanli train: a job from its first step, or a run from its last checkpoint.
+#include <filesystem>
+#include <vector>
+
+#include "suanli/base/text.h"
+#include "suanli/cli/curves.h"
+#include "suanli/cli/progress.h"
+#include "suanli/cli/signals.h"
+#include "suanli/cli/train_display.h"
+#include "suanli/cli/train_report.h"
+#include "suanli/cli/verb.h"
+#include "suanli/train/generate.h"
+#include "suanli/train/run_folder.h"
+#include "suanli/train/trainer.h"
+
+namespace suanli::cli {
+namespace {
+
+struct Options {
+  bool json = false, resume = false, quiet = false;
+  std::string job, run, cap, budget, peak;
+  std::vector<std::string> sets;
+};
+
+// A flag that stands for a key: an error names the flag.
+Status apply_flag(std::vector<std::string>& sets, const std::string& key, const std::string& flag,
+                  const std::string& value) {
+  if (value.empty()) return {};
+  const std::string set = key + "=" + value;
+  train::JobConfig trial;
+  if (Status status = train::apply_override(trial, set); !status) {
+    status.error().place = flag;
+    return status;
+  }
+  sets.push_back(set);
+  return {};
+}
+
+Result<train::JobConfig> job_of(const Options& options) {
+  std::vector<std::string> sets = options.sets;
+  std::string path = options.job;
+  const bool is_run = std::filesystem::is_directory(path);
+  if (is_run) {
+    SUANLI_RETURN_IF_ERROR(train::describe_run(path));
+    // The folder may have been moved since.
+    sets.insert(sets.begin(), "run.dir=" + path);
+    path = train::RunPaths{path}.job();
+  }
+  SUANLI_RETURN_IF_ERROR(apply_flag(sets, "run.dir", "--run", options.run));
+  SUANLI_RETURN_IF_ERROR(apply_flag(sets, "run.cap", "--cap", options.cap));
+  SUANLI_RETURN_IF_ERROR(apply_flag(sets, "run.budget", "--budget", options.budget));
+  return train::load_job(path, sets);
+}
+
+int exit_code_for(train::Outcome outcome) {
+  switch (outcome) {
+    case train::Outcome::finished:
+      return 0;
+    case train::Outcome::interrupted:
+      return exit_code_of(ErrorCode::interrupted);
+    case train::Outcome::budget_spent:
+      return exit_code_of(ErrorCode::budget);
+  }
+  return 1;
+}
+
+void warn(const Error& error) { write_stderr("warning: " + error.to_string() + "\n"); }
+
+// The picture is worth a warning, not a failure.
+void draw_curves(RunEnd& end) {
+  const auto curves = read_curves(end.report.run_folder);
+  if (!curves) return;
+  end.chart = loss_chart(*curves, "loss");
+  const std::string path = end.report.run_folder + "/loss.svg";
+  if (const Status written = write_loss_svg(*end.chart, path); !written)
+    warn(written.error());
+  else
+    end.svg = path;
+}
+
+// As the job says for its samples; nobody waits for it after Ctrl-C.
+void write_sample(RunEnd& end, train::StopFlag stop) {
+  if (!end.tokens_are_bytes || train::is_stopped(stop) || end.report.step == 0) return;
+  const auto model = train::TrainedModel::load(end.report.run_folder, {.stop = stop});
+  const auto keep = [&](char byte) {
+    end.sample += byte;
+    return true;
+  };
+  const Status written =
+      !model ? tl::unexpected(model.error())
+             : (*model)->generate(end.job.sample.prompt, end.job.sample.tokens, {}, keep);
+  if (!written) warn(written.error());
+}
+
+bool tokens_are_bytes(const std::string& run_folder) {
+  const auto run = train::describe_run(run_folder);
+  return run && run->info.tokenizer == "bytes" && run->job.model.vocab <= 256;
+}
+
+Result<int> run_train(const Options& options, const Context& context) {
+  SUANLI_ASSIGN_OR_RETURN(const train::JobConfig job, job_of(options));
+  TrainDisplay display(context.err, options.quiet);
+  TrainEvents events;
+  train::TrainOptions how{.resume = options.resume, .stop = stop_on_signals()};
+  if (options.json)
+    how.observer = &events;
+  else
+    how.observer = &display;
+  if (!options.peak.empty()) {
+    SUANLI_ASSIGN_OR_RETURN(const double peak, parse_scaled(options.peak, "--peak"));
+    how.peak = FlopsPerSecond(peak);
+  }
+  RunEnd end;
+  end.job = job;
+  SUANLI_ASSIGN_OR_RETURN(end.report, train::train(job, how));
+  display.finish();
+  end.tokens_are_bytes = tokens_are_bytes(end.report.run_folder);
+  draw_curves(end);
+  const int code = exit_code_for(end.report.outcome);
+  if (options.json) {
+    emit_end(end.report, code, end.svg);
+    return code;
+  }
+  if (!options.quiet) write_sample(end, how.stop);
+  write_stdout(report_text(end, context));
+  return code;
+}
+
+}  // namespace
+
+void add_train(Verb root, Request& request) {
+  auto options = std::make_shared<Options>();
+  Verb verb = root.verb(
+      "train", "Train a job, or go on with a run",
+      "Trains the model of a job file on its dataset, in a run folder that holds metrics, "
+      "checkpoints and the job in effect. Ctrl-C stops cleanly within a step (exit code 5); with "
+      "--resume the run goes on from its last checkpoint and ends with the same weights, bit for "
+      "bit, as one that was never disturbed. Instead of a job file, --resume also takes the run "
+      "folder.",
+      {{"train examples/tiny.toml", "a run of a few seconds"},
+       {"train job.toml --set train.steps=2000 --run runs/long", "another length and folder"},
+       {"train runs/long --resume --budget 3P", "go on, up to 3e15 operations in all"},
+       {"train job.toml --cap 50G", "leave most of the machine to its owner"}});
+  verb.argument("JOB", options->job, "Job file; with --resume also the folder of a run");
+  verb.set_option(options->sets);
+  verb.flag("--resume", options->resume, "Go on from the newest checkpoint of the run folder");
+  verb.option("--run", options->run, "Run folder; the same as --set run.dir=DIR", "DIR");
+  verb.option("--cap", options->cap,
+              "Highest rate of computing in FLOP/s, such as 50G; every second stays within "
+              "5 % of it",
+              "RATE");
+  verb.option("--budget", options->budget,
+              "Operations the run may use in all, such as 3P; it stops before them, exit "
+              "code 7, resumable",
+              "FLOP");
+  verb.option("--peak", options->peak,
+              "Peak of the machine in FLOP/s, for MFU; measured unless given", "RATE");
+  verb.flag("--quiet", options->quiet, "No progress and no sample; warnings and the report only");
+  verb.json_flag(options->json);
+  on_chosen(verb, request, options, run_train);
+}
+
+}  // namespace suanli::cli

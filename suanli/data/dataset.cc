@@ -1,0 +1,124 @@
+#include "suanli/data/dataset.h"
+
+#include <algorithm>
+#include <cinttypes>
+
+#include "suanli/base/text.h"
+
+namespace suanli::data {
+
+std::string_view name_of(Split split) { return split == Split::train ? "train" : "valid"; }
+
+std::uint64_t DatasetInfo::tokens(Split split) const {
+  std::uint64_t sum = 0;
+  for (const ShardEntry& shard : of(split)) sum += shard.tokens;
+  return sum;
+}
+
+std::uint64_t DatasetInfo::documents(Split split) const {
+  std::uint64_t sum = 0;
+  for (const ShardEntry& shard : of(split)) sum += shard.documents;
+  return sum;
+}
+
+Digest DatasetInfo::digest() const {
+  Sha256 hash;
+  hash.update("suanli dataset 1\n");
+  hash.update_u64(tokenizer.size());
+  hash.update(tokenizer);
+  hash.update_u64(vocab);
+  for (const Split split : kSplits) {
+    hash.update_u64(of(split).size());
+    for (const ShardEntry& shard : of(split)) hash.update(shard.digest.bytes);
+  }
+  return hash.finish();
+}
+
+std::string dataset_file(const std::string& folder) { return folder + "/dataset.json"; }
+
+namespace {
+
+Result<std::vector<Shard>> open_shards(const std::string& folder, const DatasetInfo& info,
+                                       Split split) {
+  std::vector<Shard> shards;
+  for (const ShardEntry& entry : info.of(split)) {
+    const std::string path = folder + "/" + entry.file;
+    auto shard = Shard::open(path);
+    if (!shard) return tl::unexpected(std::move(shard).error().within(dataset_file(folder)));
+    const ShardInfo& found = shard->info();
+    if (found.digest != entry.digest || found.tokens != entry.tokens ||
+        found.documents != entry.documents || found.vocab != info.vocab) {
+      return fail(ErrorCode::mismatch,
+                  "the shard has digest " + found.digest.hex().substr(0, 16) +
+                      ", dataset.json lists " + entry.digest.hex().substr(0, 16),
+                  path, "restore the shard, or make the dataset again with `suanli data load`");
+    }
+    shards.push_back(std::move(*shard));
+  }
+  return shards;
+}
+
+}  // namespace
+
+Result<Dataset> Dataset::open(const std::string& folder) {
+  auto text = read_file(dataset_file(folder), Bytes(std::int64_t{1} << 28));
+  if (!text && text.error().code == ErrorCode::not_found) {
+    return fail(ErrorCode::not_found, "the folder holds no dataset (no dataset.json)", folder,
+                "make one with `suanli data load FILES --out " + folder + "`");
+  }
+  if (!text) return tl::unexpected(std::move(text).error());
+  Dataset dataset;
+  dataset.folder_ = folder;
+  SUANLI_ASSIGN_OR_RETURN(dataset.info_, parse_dataset(*text, dataset_file(folder)));
+  for (const Split split : kSplits) {
+    SUANLI_ASSIGN_OR_RETURN(std::vector<Shard> shards, open_shards(folder, dataset.info_, split));
+    dataset.shards_[static_cast<std::size_t>(split)] =
+        std::make_shared<const std::vector<Shard>>(std::move(shards));
+  }
+  return dataset;
+}
+
+Status Dataset::verify() const {
+  for (const Shards& shards : shards_) {
+    for (const Shard& shard : *shards) SUANLI_RETURN_IF_ERROR(shard.verify());
+  }
+  return {};
+}
+
+Result<Windows> Windows::create(const Dataset& dataset, Split split, std::int64_t context) {
+  SUANLI_CHECK(context >= 1);
+  Windows windows;
+  windows.shards_ = dataset.shards_[static_cast<std::size_t>(split)];
+  windows.context_ = context;
+  windows.first_ = {0};
+  std::uint64_t longest = 0;
+  for (const Shard& shard : *windows.shards_) {
+    longest = std::max(longest, shard.tokens());
+    const std::uint64_t inside =
+        shard.tokens() == 0 ? 0 : (shard.tokens() - 1) / static_cast<std::uint64_t>(context);
+    windows.first_.push_back(windows.count() + inside);
+  }
+  if (windows.count() > 0) return windows;
+  const std::string name(name_of(split));
+  return fail(ErrorCode::empty,
+              format("a context of %" PRId64 " tokens needs %" PRId64
+                     ", but the longest shard of split '%s' has %" PRIu64,
+                     context, context + 1, name.c_str(), longest),
+              dataset.folder(),
+              split == Split::valid
+                  ? "shorten the context, load more text or raise the share of the valid split"
+                  : "shorten the context or load more text");
+}
+
+Status Windows::read(WindowId id, std::span<std::int32_t> inputs,
+                     std::span<std::int32_t> targets) const {
+  const auto context = static_cast<std::size_t>(context_);
+  SUANLI_CHECK(id < count() && inputs.size() == context && targets.size() == context);
+  const auto next = std::upper_bound(first_.begin(), first_.end(), id);
+  const auto shard = static_cast<std::size_t>(next - first_.begin()) - 1;
+  const std::uint64_t begin = (id - first_[shard]) * context;
+  SUANLI_RETURN_IF_ERROR((*shards_)[shard].read(begin, inputs));
+  return (*shards_)[shard].read(begin + 1, targets);
+}
+
+}  // namespace suanli::data

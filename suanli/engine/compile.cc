@@ -1,0 +1,338 @@
+#include "suanli/engine/compile.h"
+
+#include <algorithm>
+#include <map>
+
+#include "suanli/base/text.h"
+#include "suanli/engine/fuse.h"
+#include "suanli/engine/lower.h"
+#include "suanli/engine/memory_plan.h"
+#include "suanli/graph/op.h"
+
+namespace suanli::engine {
+
+using graph::Graph;
+using graph::kNoNode;
+using graph::Node;
+using graph::NodeId;
+using graph::Phase;
+
+namespace {
+
+// Positions of calls on one timeline: forward, backward, update, then the end at which outputs are read.
+class Compiler {
+ public:
+  Compiler(const Graph& canonical, const Target& target, Lowered lowered)
+      : canonical_(canonical), lowered_(std::move(lowered)), graph_(lowered_.graph) {
+    program_.target = target;
+    program_.micro_batches = graph_.micro_batches();
+  }
+
+  Result<Program> run() && {
+    Fused fused = fuse(lowered_);
+    make_values();
+    emit(std::move(fused.forward), Phase::forward, program_.forward);
+    emit(std::move(fused.backward), Phase::backward, program_.backward);
+    emit(std::move(fused.update), Phase::update, program_.update);
+    name_values();
+    find_index_bounds();
+    plan();
+    describe();
+    SUANLI_RETURN_IF_ERROR(check_limit());
+    return std::move(program_);
+  }
+
+ private:
+  bool accumulates(NodeId id) const {
+    return graph_.node(id).op->name == "micro_sum" && graph_.micro_batches() > 1;
+  }
+
+  void make_values() {
+    value_.assign(graph_.size(), -1);
+    for (NodeId id = 0; id < graph_.size(); ++id) {
+      const NodeId root = root_of(graph_, id);
+      if (root != id) {
+        value_[id] = value_[root];
+        continue;
+      }
+      const Node& node = graph_.node(id);
+      Value value{node.type, Place::work, 0, node.name};
+      if (node.op->name == "param" || node.op->name == "state") value.place = Place::state;
+      if (node.op->name == "input" || node.op->name == "step_input") value.place = Place::input;
+      if (accumulates(id)) value.place = Place::accumulator;
+      value_[id] = static_cast<ValueId>(program_.values.size());
+      program_.values.push_back(std::move(value));
+    }
+  }
+
+  // State that a kernel updates in place: the new value is the old value's buffer.
+  void share_state(const Group& group) {
+    for (std::size_t i = 0; i < group.outputs.size(); ++i)
+      value_[group.outputs[i]] = value_[group.inputs[i]];
+  }
+
+  void emit(std::vector<Group> groups, Phase phase, std::vector<KernelCall>& calls) {
+    for (Group& group : groups) {
+      if (group.updates_state) share_state(group);
+      if (group.updates_state && !committed_) {
+        committed_ = true;
+        program_.commit_index = calls.size();
+      }
+      calls.push_back(make_call(group));
+    }
+    if (phase == Phase::update) {
+      if (!committed_) program_.commit_index = calls.size();
+      return;
+    }
+    if (graph_.micro_batches() == 1) return;
+    for (NodeId id = 0; id < graph_.size(); ++id)
+      if (accumulates(id) && graph_.node(id).phase == phase) add_accumulation(id, calls);
+  }
+
+  // Adds to the sum as soon as the term is there, so that the term's buffer is free again.
+  void add_accumulation(NodeId id, std::vector<KernelCall>& calls) {
+    const NodeId term = graph_.node(id).inputs[0];
+    Group group{"accumulate", {id}, {term}, {id}, {}, std::nullopt, false};
+    const ValueId value = value_[term];
+    std::size_t place = 0;
+    for (std::size_t i = 0; i < calls.size(); ++i)
+      if (std::count(calls[i].outputs.begin(), calls[i].outputs.end(), value)) place = i + 1;
+    calls.insert(calls.begin() + static_cast<std::ptrdiff_t>(place), make_call(group));
+    program_.accumulators.push_back(value_[id]);
+  }
+
+  KernelCall make_call(const Group& group) {
+    KernelCall call;
+    call.spec.name = group.kernel;
+    for (NodeId id : group.inputs) {
+      call.inputs.push_back(value_[id]);
+      call.spec.inputs.push_back(graph_.node(id).type);
+    }
+    for (NodeId id : group.outputs) {
+      call.outputs.push_back(value_[id]);
+      call.spec.outputs.push_back(graph_.node(id).type);
+    }
+    call.spec.attrs = group.attrs;
+    if (group.region) {
+      call.region = std::make_shared<const Region>(*group.region);
+      call.spec.region = call.region.get();
+    }
+    call.block = graph_.node(group.nodes.front()).block;
+    for (NodeId id : group.nodes) {
+      call.flops += graph::node_cost(graph_, id).flops;
+      if (lowered_.canonical[id] != kNoNode) call.origins.push_back(lowered_.canonical[id]);
+    }
+    for (const auto& types : {call.spec.inputs, call.spec.outputs})
+      for (const graph::TensorType& type : types)
+        call.bytes += static_cast<double>(type.bytes().value());
+    return call;
+  }
+
+  void name_values() {
+    for (NodeId id = 0; id < graph_.size(); ++id)
+      if (is_source(graph_.node(id)))
+        program_.sources.push_back(
+            {graph_.node(id).name, value_[id],
+             graph_.node(id).op->name == "step_input" ? Phase::update : Phase::forward});
+    for (const graph::Output& output : graph_.outputs())
+      program_.outputs.push_back({output.name, value_[output.node], graph_.node(output.node).phase});
+    for (const graph::Update& update : graph_.updates())
+      if (value_[update.state] != value_[update.value])
+        program_.state_copies.push_back({value_[update.state], value_[update.value]});
+    program_.value_of_node.assign(canonical_.size(), -1);
+    for (NodeId id = 0; id < canonical_.size(); ++id)
+      if (lowered_.lowered[id] != kNoNode) {
+        const ValueId value = value_[lowered_.lowered[id]];
+        program_.value_of_node[id] = is_written(value) ? value : -1;
+      }
+  }
+
+  bool is_written(ValueId value) const {
+    const Place place = program_.values[value].place;
+    if (place != Place::work) return true;
+    for (const auto* calls : {&program_.forward, &program_.backward, &program_.update})
+      for (const KernelCall& call : *calls)
+        if (std::count(call.outputs.begin(), call.outputs.end(), value)) return true;
+    return false;
+  }
+
+  void bound(NodeId ids, std::int64_t low, std::int64_t high, NodeId reader) {
+    const NodeId root = root_of(graph_, ids);
+    if (graph_.node(root).op->name == "input")
+      program_.index_bounds.push_back(
+          {graph_.node(root).name, low, high, lowered_.canonical[reader]});
+  }
+
+  void find_index_bounds() {
+    for (NodeId id = 0; id < graph_.size(); ++id) {
+      const Node& node = graph_.node(id);
+      const auto rows = [&](int input, int axis) {
+        return graph_.node(node.inputs[input]).type.shape[axis];
+      };
+      if (node.op->name == "embedding") bound(node.inputs[1], 0, rows(0, 0), id);
+      if (node.op->name == "softmax_cross_entropy") bound(node.inputs[1], -1, rows(0, 1), id);
+      if (node.op->name == "one_hot") bound(node.inputs[0], -1, node.attrs.integer("depth"), id);
+    }
+  }
+
+  struct Use {
+    int first = -1, last = -1;
+    bool in_forward = false, in_backward = false;
+  };
+
+  // First and last position of every value, and in which phases it is touched.
+  std::vector<Use> uses() const {
+    std::vector<Use> uses(program_.values.size());
+    int position = 0;
+    const auto touch = [&](ValueId value, Phase phase) {
+      Use& use = uses[value];
+      if (use.first < 0) use.first = position;
+      use.last = position;
+      if (phase == Phase::forward) use.in_forward = true;
+      if (phase == Phase::backward) use.in_backward = true;
+    };
+    const auto walk = [&](const std::vector<KernelCall>& calls, Phase phase) {
+      for (const KernelCall& call : calls) {
+        for (ValueId value : call.inputs) touch(value, phase);
+        for (ValueId value : call.outputs) touch(value, phase);
+        ++position;
+      }
+    };
+    walk(program_.forward, Phase::forward);
+    walk(program_.backward, Phase::backward);
+    walk(program_.update, Phase::update);
+    for (const Program::StateCopy& copy : program_.state_copies) touch(copy.from, Phase::update);
+    for (const Program::NamedValue& output : program_.outputs) touch(output.value, output.phase);
+    return uses;
+  }
+
+  void plan() {
+    std::vector<Use> use = uses();
+    std::int64_t state = 0, accumulators = 0, inputs = 0;
+    const auto append = [](Value& value, std::int64_t& end) {
+      value.offset = end;
+      end += (value.type.bytes().value() + kAlignment - 1) / kAlignment * kAlignment;
+    };
+    std::vector<ValueId> stash, work;
+    for (ValueId id = 0; id < static_cast<ValueId>(program_.values.size()); ++id) {
+      Value& value = program_.values[id];
+      if (value.place == Place::state) state += value.type.bytes().value();
+      if (value.place == Place::accumulator) append(value, accumulators);
+      if (value.place == Place::input) append(value, inputs);
+      if (value.place != Place::work || use[id].first < 0) continue;
+      const bool crosses = use[id].in_forward && use[id].in_backward;
+      const bool forward_output = use[id].in_forward && is_output(id);
+      if (program_.target.slots > 1 && (crosses || forward_output)) {
+        value.place = Place::stash;
+        stash.push_back(id);
+      } else {
+        work.push_back(id);
+      }
+    }
+    share_in_place(use, work);
+    const ArenaPlan stash_plan = place(stash, use);
+    const ArenaPlan work_plan = place(work, use);
+    program_.memory = {Bytes(state),     Bytes(accumulators), Bytes(inputs) * std::int64_t{program_.target.slots},
+                       stash_plan.size,  work_plan.size,      stash_plan.least + work_plan.least};
+  }
+
+  bool is_output(ValueId id) const {
+    return std::any_of(program_.outputs.begin(), program_.outputs.end(),
+                       [&](const Program::NamedValue& output) { return output.value == id; });
+  }
+
+  // A region's output may take over the buffer of an input that dies there and is read element for element.
+  void share_in_place(std::vector<Use>& use, const std::vector<ValueId>& work) {
+    holder_.resize(program_.values.size());
+    for (ValueId id = 0; id < static_cast<ValueId>(holder_.size()); ++id) holder_[id] = id;
+    std::vector<bool> in_work(program_.values.size(), false);
+    for (ValueId id : work) in_work[id] = true;
+    int position = 0;
+    for (const auto* calls : {&program_.forward, &program_.backward, &program_.update})
+      for (const KernelCall& call : *calls) {
+        if (call.region) share_call(call, position, use, in_work);
+        ++position;
+      }
+  }
+
+  void share_call(const KernelCall& call, int position, std::vector<Use>& use,
+                  const std::vector<bool>& in_work) {
+    std::vector<bool> given(call.inputs.size(), false);
+    for (ValueId output : call.outputs) {
+      if (!in_work[output]) continue;
+      for (std::size_t i = 0; i < call.inputs.size(); ++i) {
+        const ValueId input = call.inputs[i];
+        const bool dies = in_work[input] && use[input].last == position && !given[i];
+        const bool fits = call.region->inputs[i].access == Access::full &&
+                          program_.values[input].type.bytes() == program_.values[output].type.bytes();
+        if (!dies || !fits || use[output].first != position) continue;
+        given[i] = true;
+        holder_[output] = holder_[input];
+        break;
+      }
+    }
+    // The holder lives as long as the last of those it holds.
+    for (ValueId output : call.outputs) {
+      Use& holder = use[holder_[output]];
+      if (holder_[output] != output) holder.last = std::max(holder.last, use[output].last);
+    }
+  }
+
+  ArenaPlan place(const std::vector<ValueId>& ids, const std::vector<Use>& use) {
+    if (holder_.empty()) holder_.resize(program_.values.size());
+    std::vector<Lifetime> lifetimes;
+    std::map<ValueId, std::size_t> index;
+    for (ValueId id : ids)
+      if (holder_[id] == id) {
+        index[id] = lifetimes.size();
+        lifetimes.push_back({program_.values[id].type.bytes().value(), use[id].first, use[id].last, 0});
+      }
+    const ArenaPlan plan = plan_arena(lifetimes);
+    for (ValueId id : ids) program_.values[id].offset = lifetimes[index.at(holder_[id])].offset;
+    return plan;
+  }
+
+  void describe() {
+    const std::vector<bool> live = canonical_.live();
+    for (NodeId id = 0; id < canonical_.size(); ++id)
+      if (live[id] && !is_source(canonical_.node(id))) ++program_.canonical_nodes;
+    program_.step_flops = graph::step_cost(canonical_).flops;
+  }
+
+  Status check_limit() const {
+    const Bytes limit = program_.target.memory_limit;
+    const Bytes total = program_.memory.total(program_.target.slots);
+    if (limit == Bytes(0) || total <= limit) return {};
+    return fail(ErrorCode::no_memory,
+                "the plan needs " + format_bytes(total) + ", " + format_bytes(total - limit) +
+                    " more than the limit of " + format_bytes(limit),
+                "memory plan",
+                "use a smaller train.batch (with more train.micro_batches), a smaller model, or a higher limit");
+  }
+
+  const Graph& canonical_;
+  Lowered lowered_;
+  const Graph& graph_;
+  Program program_;
+  std::vector<ValueId> value_;   // lowered node -> value
+  std::vector<ValueId> holder_;  // value -> the value whose buffer it uses
+  bool committed_ = false;
+};
+
+}  // namespace
+
+Result<Program> compile(const Graph& graph, const Target& target, const graph::Cut& cut, int stage) {
+  if (target.slots < 1)
+    return fail(ErrorCode::graph, "slots = " + std::to_string(target.slots) + " is below 1", "target");
+  if (!cut.after_blocks.empty()) {
+    SUANLI_ASSIGN_OR_RETURN(const auto stages, graph::stages(graph, cut));
+    return fail(ErrorCode::unsupported,
+                "stage " + std::to_string(stage) + " of " + std::to_string(stages.size()) +
+                    " cannot be fed by the executor of one machine",
+                "cut", "compile without a cut");
+  }
+  SUANLI_ASSIGN_OR_RETURN(Lowered lowered, lower(graph, target.arithmetic));
+  return Compiler(graph, target, std::move(lowered)).run();
+}
+
+}  // namespace suanli::engine

@@ -1,0 +1,34 @@
+// Elementwise work on one tile, dispatched to the best instruction set of this machine.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "suanli/engine/cpu/bf16.h"
+#include "suanli/engine/region.h"
+
+namespace suanli::engine {
+
+// Tiles that are not an output or input of the kernel itself have room for this multiple of
+// elements.
+inline constexpr std::int64_t kTileStep = 16;
+
+struct TileOperand {
+  const float* data = nullptr;
+  bool repeated = false;  // one value for the whole tile, given kTileStep times
+};
+
+// out[i] = op(a[i], b[i]) for i in [0, n), n a multiple of kTileStep; `b` is not read by an op of
+// one register. `out` may be the data of `a` or `b`.
+void apply_tile(RegionOp op, TileOperand a, TileOperand b, float immediate, float* out,
+                std::int64_t n);
+
+// Any n; from and to do not overlap. narrow() rounds to nearest even.
+void widen(const Bf16* from, float* to, std::int64_t n);
+void narrow(const float* from, Bf16* to, std::int64_t n);
+void convert(const std::int32_t* from, float* to, std::int64_t n);
+
+// The instruction set chosen, e.g. "AVX3", for Kernel::implementation().
+std::string simd_name();
+
+}  // namespace suanli::engine

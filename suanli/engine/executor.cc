@@ -1,0 +1,278 @@
+#include "suanli/engine/executor.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "suanli/base/clock.h"
+#include "suanli/base/text.h"
+#include "suanli/engine/memory_plan.h"
+#include "suanli/engine/not_finite.h"
+
+namespace suanli::engine {
+
+using graph::Phase;
+
+namespace {
+
+// A kernel with the addresses it runs on, one set for each slot.
+struct BoundCall {
+  std::unique_ptr<Kernel> kernel;
+  std::vector<std::vector<const std::byte*>> inputs;
+  std::vector<std::vector<std::byte*>> outputs;
+};
+
+}  // namespace
+
+struct Executor::Impl {
+  Device& device;
+  State& state;
+  Buffer accumulators, inputs, stash, work, scratch;
+  std::int64_t input_stride = 0, stash_stride = 0;
+  std::vector<BoundCall> calls[3];
+  std::vector<CallTime> times[3];
+  std::vector<std::byte*> state_of_value;  // address for values in state, else null
+
+  std::byte* address(const Program& program, ValueId id, int slot) const {
+    const Value& value = program.values[id];
+    switch (value.place) {
+      case Place::state:
+        return state_of_value[id];
+      case Place::accumulator:
+        return accumulators.data() + value.offset;
+      case Place::input:
+        return inputs.data() + slot * input_stride + value.offset;
+      case Place::stash:
+        return stash.data() + slot * stash_stride + value.offset;
+      case Place::work:
+        break;
+    }
+    return work.data() + value.offset;
+  }
+};
+
+namespace {
+
+const std::vector<KernelCall>& calls_of(const Program& program, Phase phase) {
+  if (phase == Phase::forward) return program.forward;
+  return phase == Phase::backward ? program.backward : program.update;
+}
+
+Result<std::byte*> state_address(const Value& value, State& state) {
+  State::Tensor* tensor = state.find(value.name);
+  if (tensor == nullptr)
+    return fail(ErrorCode::mismatch, "the state holds no tensor of this name", value.name,
+                "initialize the state with this program's graph");
+  if (tensor->type != value.type)
+    return fail(ErrorCode::mismatch,
+                "is " + tensor->type.to_string() + ", the program wants " + value.type.to_string(),
+                value.name);
+  return tensor->buffer.data();
+}
+
+}  // namespace
+
+Executor::Executor(std::shared_ptr<const Program> program, std::unique_ptr<Impl> impl)
+    : program_(std::move(program)), impl_(std::move(impl)) {}
+Executor::~Executor() = default;
+
+Result<std::unique_ptr<Executor>> Executor::create(std::shared_ptr<const Program> program,
+                                                   Device& device, State& state) {
+  auto impl = std::unique_ptr<Impl>(new Impl{device, state, {}, {}, {}, {}, {}, 0, 0, {}, {}, {}});
+  const MemoryPlan& memory = program->memory;
+  const int slots = program->target.slots;
+  impl->input_stride = memory.inputs.value() / slots;
+  impl->stash_stride = memory.stash_per_slot.value();
+  SUANLI_ASSIGN_OR_RETURN(impl->accumulators, device.allocate(memory.accumulators));
+  SUANLI_ASSIGN_OR_RETURN(impl->inputs, device.allocate(memory.inputs));
+  SUANLI_ASSIGN_OR_RETURN(impl->stash, device.allocate(memory.stash_per_slot * std::int64_t{slots}));
+  SUANLI_ASSIGN_OR_RETURN(impl->work, device.allocate(memory.work));
+  impl->state_of_value.assign(program->values.size(), nullptr);
+  for (std::size_t id = 0; id < program->values.size(); ++id)
+    if (program->values[id].place == Place::state) {
+      SUANLI_ASSIGN_OR_RETURN(impl->state_of_value[id], state_address(program->values[id], state));
+    }
+  Bytes scratch;
+  for (Phase phase : {Phase::forward, Phase::backward, Phase::update}) {
+    const int p = static_cast<int>(phase);
+    for (const KernelCall& call : calls_of(*program, phase)) {
+      BoundCall bound;
+      SUANLI_ASSIGN_OR_RETURN(bound.kernel, device.make_kernel(call.spec));
+      scratch = std::max(scratch, device.scratch_size(*bound.kernel));
+      bound.inputs.resize(slots);
+      bound.outputs.resize(slots);
+      for (int slot = 0; slot < slots; ++slot) {
+        for (ValueId id : call.inputs) bound.inputs[slot].push_back(impl->address(*program, id, slot));
+        for (ValueId id : call.outputs)
+          bound.outputs[slot].push_back(impl->address(*program, id, slot));
+        for (std::size_t i = 0; i < bound.inputs[slot].size(); ++i)
+          for (std::size_t o = 0; o < bound.outputs[slot].size(); ++o)
+            SUANLI_CHECK(bound.inputs[slot][i] != bound.outputs[slot][o] ||
+                         bound.kernel->in_place(static_cast<int>(i), static_cast<int>(o)));
+      }
+      impl->calls[p].push_back(std::move(bound));
+    }
+    impl->times[p].resize(impl->calls[p].size());
+  }
+  SUANLI_ASSIGN_OR_RETURN(impl->scratch, device.allocate(scratch));
+  return std::unique_ptr<Executor>(new Executor(std::move(program), std::move(impl)));
+}
+
+void Executor::begin_step() {
+  impl_->device.fill_zero(impl_->device.compute(), impl_->accumulators.data(),
+                          program_->memory.accumulators);
+}
+
+void Executor::run(Phase phase, int slot, std::size_t first, std::size_t last) {
+  const int p = static_cast<int>(phase);
+  const std::vector<KernelCall>& calls = calls_of(*program_, phase);
+  for (std::size_t i = first; i < last; ++i) {
+    BoundCall& bound = impl_->calls[p][i];
+    const Seconds start = timing_ ? real_clock().now() : Seconds();
+    impl_->device.launch(impl_->device.compute(), *bound.kernel, bound.inputs[slot].data(),
+                         bound.outputs[slot].data(), impl_->scratch.data(), calls[i].flops);
+    if (!timing_) continue;
+    impl_->device.synchronize(impl_->device.compute());
+    impl_->times[p][i].calls += 1;
+    impl_->times[p][i].seconds += (real_clock().now() - start).value();
+  }
+}
+
+Status Executor::load(std::span<const HostTensor> tensors, std::string_view kind, int slot) {
+  const bool per_step = kind == "step input";
+  std::size_t expected = 0;
+  for (const Program::NamedValue& source : program_->sources) {
+    const Value& value = program_->values[source.value];
+    if (value.place != Place::input || (source.phase == Phase::update) != per_step) continue;
+    ++expected;
+    const auto given = std::find_if(tensors.begin(), tensors.end(),
+                                    [&](const HostTensor& t) { return t.name == source.name; });
+    if (given == tensors.end())
+      return fail(ErrorCode::mismatch, "the " + std::string(kind) + " is missing", source.name);
+    if (given->size != value.type.bytes())
+      return fail(ErrorCode::mismatch,
+                  std::to_string(given->size.value()) + " bytes do not make a " +
+                      value.type.to_string(),
+                  source.name);
+    SUANLI_RETURN_IF_ERROR(check_bounds(*given));
+    impl_->device.copy(impl_->device.compute(), impl_->address(*program_, source.value, slot),
+                       given->data, given->size);
+  }
+  if (expected != tensors.size())
+    return fail(ErrorCode::mismatch, std::to_string(tensors.size()) + " tensors given, " +
+                                         std::to_string(expected) + " expected", std::string(kind));
+  return {};
+}
+
+Status Executor::check_bounds(const HostTensor& tensor) const {
+  for (const IndexBound& bound : program_->index_bounds) {
+    if (bound.input != tensor.name) continue;
+    const std::span ids(static_cast<const std::int32_t*>(tensor.data),
+                        static_cast<std::size_t>(tensor.size.value()) / 4);
+    for (std::size_t i = 0; i < ids.size(); ++i)
+      if (ids[i] < bound.low || ids[i] >= bound.high)
+        return fail(ErrorCode::mismatch,
+                    "value " + std::to_string(ids[i]) + " at position " + std::to_string(i) +
+                        " is not in [" + std::to_string(bound.low) + ", " +
+                        std::to_string(bound.high) + ")",
+                    bound.input, "use data whose vocabulary is that of the model");
+  }
+  return {};
+}
+
+Status Executor::forward(int slot, std::span<const HostTensor> inputs) {
+  SUANLI_CHECK(slot >= 0 && slot < program_->target.slots);
+  SUANLI_RETURN_IF_ERROR(load(inputs, "input", slot));
+  run(Phase::forward, slot, 0, impl_->calls[0].size());
+  return {};
+}
+
+Status Executor::backward(int slot) {
+  SUANLI_CHECK(slot >= 0 && slot < program_->target.slots);
+  run(Phase::backward, slot, 0, impl_->calls[1].size());
+  return {};
+}
+
+Status Executor::check_scalars() const {
+  for (const Program::NamedValue& output : program_->outputs) {
+    const Value& value = program_->values[output.value];
+    if (output.phase != Phase::update || value.type != graph::f32({})) continue;
+    SUANLI_ASSIGN_OR_RETURN(const double scalar, read_scalar(output.name));
+    if (!std::isfinite(scalar))
+      return fail(ErrorCode::not_finite, output.name + " is " + format("%g", scalar), output.name);
+  }
+  return {};
+}
+
+Status Executor::update(std::span<const HostTensor> step_inputs) {
+  SUANLI_RETURN_IF_ERROR(load(step_inputs, "step input", 0));
+  Device& device = impl_->device;
+  run(Phase::update, 0, 0, program_->commit_index);
+  SUANLI_RETURN_IF_ERROR(check_scalars());
+  device.wait(device.compute(), impl_->state.last_capture());
+  run(Phase::update, 0, program_->commit_index, impl_->calls[2].size());
+  for (const Program::StateCopy& copy : program_->state_copies)
+    device.copy(device.compute(), impl_->address(*program_, copy.to, 0),
+                impl_->address(*program_, copy.from, 0), program_->values[copy.to].type.bytes());
+  return {};
+}
+
+Status Executor::read(std::string_view output, std::span<std::byte> bytes, int slot) const {
+  const auto found = std::find_if(program_->outputs.begin(), program_->outputs.end(),
+                                  [&](const Program::NamedValue& o) { return o.name == output; });
+  if (found == program_->outputs.end())
+    return fail(ErrorCode::mismatch, "the program has no output of this name", std::string(output));
+  const Value& value = program_->values[found->value];
+  if (Bytes(static_cast<std::int64_t>(bytes.size())) != value.type.bytes())
+    return fail(ErrorCode::mismatch, std::to_string(bytes.size()) + " bytes do not hold a " +
+                                         value.type.to_string(), std::string(output));
+  Device& device = impl_->device;
+  device.copy(device.compute(), bytes.data(), impl_->address(*program_, found->value, slot),
+              value.type.bytes());
+  device.synchronize(device.compute());
+  return {};
+}
+
+Result<double> Executor::read_scalar(std::string_view output, int slot) const {
+  float scalar = 0;
+  SUANLI_RETURN_IF_ERROR(read(output, std::as_writable_bytes(std::span(&scalar, 1)), slot));
+  return scalar;
+}
+
+Result<std::optional<std::string>> Executor::find_not_finite(std::span<const HostTensor> inputs) {
+  begin_step();
+  SUANLI_RETURN_IF_ERROR(load(inputs, "input", 0));
+  impl_->device.synchronize(impl_->device.compute());
+  for (Phase phase : {Phase::forward, Phase::backward}) {
+    const std::vector<KernelCall>& calls = calls_of(*program_, phase);
+    for (std::size_t i = 0; i < calls.size(); ++i) {
+      for (ValueId id : calls[i].inputs) {
+        const Value& value = program_->values[id];
+        if (value.place != Place::state) continue;
+        if (auto bad = find_bad_element(impl_->device, impl_->address(*program_, id, 0), value.type))
+          return "parameter " + value.name + " holds " + *bad;
+      }
+      run(phase, 0, i, i + 1);
+      for (ValueId id : calls[i].outputs)
+        if (auto bad = find_bad_element(impl_->device, impl_->address(*program_, id, 0),
+                                        program_->values[id].type))
+          return describe_call(*program_, calls[i], phase) + " made " + *bad;
+    }
+  }
+  return std::optional<std::string>();
+}
+
+const std::vector<CallTime>& Executor::call_times(Phase phase) const {
+  return impl_->times[static_cast<int>(phase)];
+}
+
+std::string Executor::implementation(Phase phase, std::size_t index) const {
+  return impl_->calls[static_cast<int>(phase)].at(index).kernel->implementation();
+}
+
+Bytes Executor::allocated() const {
+  return impl_->accumulators.size() + impl_->inputs.size() + impl_->stash.size() +
+         impl_->work.size() + impl_->scratch.size();
+}
+
+}  // namespace suanli::engine

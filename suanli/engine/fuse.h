@@ -1,0 +1,39 @@
+// Fusion: which lowered nodes run as one kernel. A group is either one node, a pair or triple that a single kernel computes
+// better (attention with its statistics, the three gradients of a layer norm, AdamW), or a region of elementwise nodes.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "suanli/engine/lower.h"
+#include "suanli/engine/region.h"
+#include "suanli/graph/graph.h"
+
+namespace suanli::engine {
+
+struct Group {
+  std::string kernel;                      // KernelSpec::name
+  std::vector<graph::NodeId> nodes;        // ascending
+  std::vector<graph::NodeId> inputs;       // operands of the kernel, in its order
+  std::vector<graph::NodeId> outputs;      // nodes whose values the kernel writes, in its order
+  graph::Attrs attrs;
+  std::optional<Region> region;
+  bool updates_state = false;              // writes its first inputs in place (adamw)
+};
+
+// Groups of all nodes that need a kernel (not sources, views or micro_sum), each phase in an order in which they can run;
+// those that write state come last in update.
+struct Fused {
+  std::vector<Group> forward, backward, update;
+};
+
+Fused fuse(const Lowered& lowered);
+
+// How an operand of shape `operand` is read by an elementwise op of shape `shape`, if a region can do that.
+std::optional<Access> access_of(const graph::Shape& operand, const graph::Shape& shape);
+
+// The node whose buffer a node shares: through views, and through micro_sum when there is one micro-batch.
+graph::NodeId root_of(const graph::Graph& graph, graph::NodeId id);
+
+}  // namespace suanli::engine

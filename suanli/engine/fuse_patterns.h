@@ -1,0 +1,20 @@
+// The shapes that fusion looks for (fuse.h).
+#pragma once
+
+#include <vector>
+
+#include "suanli/engine/fuse.h"
+
+namespace suanli::engine {
+
+// Pairs and triples of nodes that one kernel computes. No node is in two of them.
+std::vector<Group> find_patterns(const graph::Graph& graph);
+
+// Is the node elementwise, of a kind and with operands that region bytecode can express?
+bool can_be_in_region(const graph::Graph& graph, graph::NodeId id);
+
+// The region that computes `nodes` (ascending, all of one shape and phase).
+Group make_region(const graph::Graph& graph, const std::vector<std::vector<graph::NodeId>>& users,
+                  const std::vector<graph::NodeId>& nodes);
+
+}  // namespace suanli::engine

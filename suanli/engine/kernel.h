@@ -1,0 +1,75 @@
+// The unit of execution: a kernel, prepared once for fixed shapes, run many times on fixed buffers.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "suanli/base/error.h"
+#include "suanli/base/thread_pool.h"
+#include "suanli/base/units.h"
+#include "suanli/engine/region.h"
+#include "suanli/graph/attrs.h"
+#include "suanli/graph/types.h"
+
+namespace suanli::engine {
+
+// What a kernel is asked to compute. The name is an op's name (graph/ops) with that op's inputs and one output, or one of
+// the fused kernels with several outputs:
+//   region      inputs and outputs of `region`
+//   attention   (qkv) -> out, stats            both of attention and attention_stats; stats is optional
+//   adamw       (w, m, v, g, gscale, lr, correction1, correction2) -> w, m, v   in place: outputs are the same buffers
+//               as inputs 0..2; attrs beta1, beta2, eps, decay
+//   layer_norm_backward (x, gamma, dy) -> dx, dgamma, dbeta      attrs eps
+//   accumulate  (x) -> sum                     sum += x, in place
+struct KernelSpec {
+  std::string name;
+  std::vector<graph::TensorType> inputs;
+  std::vector<graph::TensorType> outputs;
+  graph::Attrs attrs;
+  const Region* region = nullptr;  // for name == "region"; copied by the kernel
+};
+
+struct KernelArgs {
+  const std::byte* const* inputs;
+  std::byte* const* outputs;
+  std::byte* scratch;  // scratch() bytes, 64-byte aligned
+  ThreadPool& pool;
+};
+
+// Buffers are dense, row-major and 64-byte aligned. Results depend on the inputs only, never on the number of threads:
+// work is cut into tiles by shape, and sums run in an order fixed by shape. run() allocates nothing (oneDNN's own
+// argument table excepted) and cannot fail: all that can fail was done in the factory.
+// Thread rule: run() may be called by one thread at a time per scratch; it uses the pool itself.
+class Kernel {
+ public:
+  virtual ~Kernel() = default;
+  virtual void run(const KernelArgs& args) const = 0;
+  // Bytes of scratch one run needs with a pool of `workers`.
+  virtual Bytes scratch(int workers) const { (void)workers; return Bytes(0); }
+  // The implementation really chosen, e.g. "brg:avx512_core_amx_bf16 tiles 256x768".
+  virtual std::string implementation() const = 0;
+  // May output `output` share the buffer of input `input` (same size, full access)?
+  virtual bool in_place(int input, int output) const { (void)input; (void)output; return false; }
+};
+
+// Makes a kernel, or says why this device cannot (unsupported).
+using KernelFactory = Result<std::unique_ptr<Kernel>> (*)(const KernelSpec&);
+
+class KernelTable {
+ public:
+  void add(std::string_view name, KernelFactory factory);
+  KernelFactory find(std::string_view name) const;
+  std::vector<std::string_view> names() const;
+
+ private:
+  std::vector<std::pair<std::string_view, KernelFactory>> factories_;
+};
+
+// All CPU kernels.
+const KernelTable& cpu_kernels();
+
+}  // namespace suanli::engine

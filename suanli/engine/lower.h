@@ -1,0 +1,21 @@
+// Lowering: a copy of the live part of a graph in which the target's arithmetic is explicit. For bf16 the float operands of
+// every GEMM and of attention pass through a cast node, one per value however many readers it has.
+#pragma once
+
+#include <vector>
+
+#include "suanli/base/error.h"
+#include "suanli/engine/target.h"
+#include "suanli/graph/graph.h"
+
+namespace suanli::engine {
+
+struct Lowered {
+  graph::Graph graph;
+  std::vector<graph::NodeId> canonical;  // lowered node -> canonical node, kNoNode for a cast added here
+  std::vector<graph::NodeId> lowered;    // canonical node -> lowered node, kNoNode if not live
+};
+
+Result<Lowered> lower(const graph::Graph& graph, Arithmetic arithmetic);
+
+}  // namespace suanli::engine

@@ -1,0 +1,89 @@
+// A compiled stage: flat lists of kernel calls for forward, backward and update, and where every value lies.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "suanli/base/units.h"
+#include "suanli/engine/kernel.h"
+#include "suanli/engine/target.h"
+#include "suanli/graph/graph.h"
+
+namespace suanli::engine {
+
+// Where a value lives.
+enum class Place : std::uint8_t {
+  state,        // a param or state tensor: shared by all programs bound to the same State
+  accumulator,  // a micro_sum over several micro-batches: kept through the step
+  input,        // copied in before forward (inputs) or update (step inputs); one per slot for inputs
+  stash,        // made in forward, read in backward: one per slot
+  work,         // everything else: one arena for all slots
+};
+std::string_view name_of(Place place);
+
+struct Value {
+  graph::TensorType type;
+  Place place = Place::work;
+  std::int64_t offset = 0;  // bytes, within its place
+  std::string name;         // of the source, for state and input
+};
+
+using ValueId = std::int32_t;
+
+struct KernelCall {
+  KernelSpec spec;                      // spec.region points into `region`
+  std::shared_ptr<const Region> region;
+  std::vector<ValueId> inputs;
+  std::vector<ValueId> outputs;
+  std::vector<graph::NodeId> origins;   // the canonical nodes it computes, ascending
+  int block = 0;
+  double flops = 0;                     // of the canonical nodes
+  double bytes = 0;                     // read and written by the call
+};
+
+struct IndexBound {                     // ids in an integer input must be in [low, high)
+  std::string input;
+  std::int64_t low, high;
+  graph::NodeId reader;
+};
+
+struct MemoryPlan {
+  Bytes state;         // parameters and optimizer state
+  Bytes accumulators;
+  Bytes inputs;        // all slots
+  Bytes stash_per_slot;
+  Bytes work;
+  Bytes least;         // largest sum of bytes alive at any one call (stash of one slot and work): a lower bound of the plan
+  Bytes total(int slots) const {
+    return state + accumulators + inputs + stash_per_slot * std::int64_t{slots} + work;
+  }
+};
+
+struct Program {
+  Target target;
+  std::int64_t micro_batches = 1;
+  std::vector<Value> values;
+  std::vector<KernelCall> forward, backward, update;
+  // Calls of `update` before this index write no state: after them the step may still be refused.
+  std::size_t commit_index = 0;
+  struct StateCopy {
+    ValueId to, from;
+  };
+  std::vector<StateCopy> state_copies;  // updates that no kernel does in place, at the end of the step
+  struct NamedValue {
+    std::string name;
+    ValueId value;
+    graph::Phase phase;
+  };
+  std::vector<NamedValue> outputs;
+  std::vector<NamedValue> sources;      // inputs, step inputs, params, states
+  std::vector<ValueId> accumulators;    // zeroed when a step begins
+  std::vector<IndexBound> index_bounds;
+  std::vector<ValueId> value_of_node;   // canonical node -> its value, -1 where fused away
+  MemoryPlan memory;
+  std::size_t canonical_nodes = 0;      // live, non-source
+  double step_flops = 0;                // as graph::step_cost
+};
+
+}  // namespace suanli::engine

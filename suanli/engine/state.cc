@@ -1,0 +1,85 @@
+#include <algorithm>
+
+#include "suanli/engine/executor.h"
+#include "suanli/graph/edit.h"
+#include "suanli/graph/op.h"
+
+namespace suanli::engine {
+namespace {
+
+tl::unexpected<Error> unknown(std::string_view name) {
+  return fail(ErrorCode::mismatch, "the state holds no tensor of this name", std::string(name));
+}
+
+Status check_size(const State::Tensor& tensor, std::size_t size) {
+  if (Bytes(static_cast<std::int64_t>(size)) == tensor.type.bytes()) return {};
+  return fail(ErrorCode::mismatch,
+              std::to_string(size) + " bytes do not make a " + tensor.type.to_string(), tensor.name);
+}
+
+}  // namespace
+
+Status State::initialize(const graph::Graph& graph, std::uint64_t seed) {
+  for (graph::NodeId id = 0; id < graph.size(); ++id) {
+    const graph::Node& node = graph.node(id);
+    if (node.op->name != "param" && node.op->name != "state") continue;
+    if (const Tensor* known = find(node.name)) {
+      if (known->type != node.type)
+        return fail(ErrorCode::mismatch,
+                    "is " + known->type.to_string() + ", the graph wants " + node.type.to_string(),
+                    node.name);
+      continue;
+    }
+    if (node.type.dtype != graph::DType::f32)
+      return fail(ErrorCode::unsupported, "state of type " + node.type.to_string(), node.name);
+    SUANLI_ASSIGN_OR_RETURN(const graph::RefTensor initial, graph::initial_value(node, seed));
+    SUANLI_ASSIGN_OR_RETURN(Buffer buffer, device_.allocate(node.type.bytes()));
+    const std::vector<float> values(initial.data.begin(), initial.data.end());
+    device_.copy(device_.compute(), buffer.data(), values.data(), node.type.bytes());
+    device_.synchronize(device_.compute());
+    tensors_.push_back({node.name, node.type, std::move(buffer)});
+  }
+  return {};
+}
+
+State::Tensor* State::find(std::string_view name) {
+  const auto found = std::find_if(tensors_.begin(), tensors_.end(),
+                                  [&](const Tensor& tensor) { return tensor.name == name; });
+  return found == tensors_.end() ? nullptr : &*found;
+}
+
+Status State::write(std::string_view name, std::span<const std::byte> bytes) {
+  Tensor* tensor = find(name);
+  if (tensor == nullptr) return unknown(name);
+  SUANLI_RETURN_IF_ERROR(check_size(*tensor, bytes.size()));
+  device_.wait(device_.compute(), last_capture_);
+  device_.copy(device_.compute(), tensor->buffer.data(), bytes.data(), tensor->type.bytes());
+  device_.synchronize(device_.compute());
+  return {};
+}
+
+Status State::read(std::string_view name, std::span<std::byte> bytes) {
+  const Tensor* tensor = find(name);
+  if (tensor == nullptr) return unknown(name);
+  SUANLI_RETURN_IF_ERROR(check_size(*tensor, bytes.size()));
+  device_.copy(device_.compute(), bytes.data(), tensor->buffer.data(), tensor->type.bytes());
+  device_.synchronize(device_.compute());
+  return {};
+}
+
+Result<State::Capture> State::capture(const std::vector<std::byte*>& to) {
+  SUANLI_CHECK(to.size() == tensors_.size());
+  SUANLI_CHECK(device_.reached(last_capture_));
+  if (!copy_stream_) {
+    SUANLI_ASSIGN_OR_RETURN(copy_stream_, device_.make_stream());
+  }
+  device_.wait(*copy_stream_, device_.record(device_.compute()));
+  for (std::size_t i = 0; i < to.size(); ++i)
+    device_.copy(*copy_stream_, to[i], tensors_[i].buffer.data(), tensors_[i].type.bytes());
+  last_capture_ = device_.record(*copy_stream_);
+  return Capture{last_capture_};
+}
+
+State::~State() { device_.synchronize(last_capture_); }
+
+}  // namespace suanli::engine

@@ -1,0 +1,39 @@
+#include "suanli/meter/peak.h"
+
+#include <gtest/gtest.h>
+
+namespace suanli::meter {
+namespace {
+
+TEST(Peak, IsARateOfThisMachine) {
+  const auto device = engine::make_cpu_device(1);
+  for (const auto arithmetic : {engine::Arithmetic::f32, engine::Arithmetic::bf16}) {
+    const auto peak = measure_peak(*device, arithmetic, real_clock(),
+                                   {.size = 128, .products = 2, .duration = Seconds(0)});
+    if (!peak && peak.error().code == ErrorCode::unsupported) continue;
+    ASSERT_TRUE(peak) << peak.error().to_string();
+    EXPECT_GT(peak->value(), 1e6);
+    EXPECT_LT(peak->value(), 1e18);
+  }
+}
+
+TEST(Peak, IsWorkOverTimeOnTheClockGiven) {
+  // A clock that says one second passes with every look at it.
+  class Ticking final : public Clock {
+   public:
+    Seconds now() const override { return Seconds(static_cast<double>(ticks_++)); }
+    void sleep_for(Seconds) override {}
+
+   private:
+    mutable int ticks_ = 0;
+  };
+  Ticking clock;
+  const auto device = engine::make_cpu_device(1);
+  const auto peak =
+      measure_peak(*device, engine::Arithmetic::f32, clock, {.size = 64, .products = 3});
+  ASSERT_TRUE(peak) << peak.error().to_string();
+  EXPECT_EQ(*peak, FlopsPerSecond(3 * 2.0 * 64 * 64 * 64));
+}
+
+}  // namespace
+}  // namespace suanli::meter

@@ -1,0 +1,32 @@
+#include "suanli/train/batch.h"
+
+#include <algorithm>
+
+namespace suanli::train {
+
+Batch::Batch(std::int64_t rows, std::int64_t context)
+    : rows_(rows),
+      context_(context),
+      tokens_(static_cast<std::size_t>(rows * context), 0),
+      targets_(static_cast<std::size_t>(rows * context), -1) {
+  const Bytes size(static_cast<std::int64_t>(tokens_.size() * sizeof(std::int32_t)));
+  inputs_ = {{{"tokens", tokens_.data(), size}, {"targets", targets_.data(), size}}};
+}
+
+std::span<std::int32_t> Batch::row_of(std::vector<std::int32_t>& values, std::int64_t row) const {
+  SUANLI_CHECK(row >= 0 && row < rows_);
+  return std::span(values).subspan(static_cast<std::size_t>(row * context_),
+                                   static_cast<std::size_t>(context_));
+}
+
+Status Batch::fill(std::int64_t row, const data::Windows& windows, data::WindowId id) {
+  SUANLI_CHECK(windows.context() == context_);
+  return windows.read(id, row_of(tokens_, row), row_of(targets_, row));
+}
+
+void Batch::leave_out(std::int64_t row) {
+  std::ranges::fill(row_of(tokens_, row), 0);
+  std::ranges::fill(row_of(targets_, row), -1);
+}
+
+}  // namespace suanli::train

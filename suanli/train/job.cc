@@ -1,0 +1,231 @@
+#include "suanli/train/job.h"
+
+#include <toml++/toml.h>
+
+#include <algorithm>
+#include <charconv>
+#include <filesystem>
+#include <optional>
+
+#include "suanli/base/file.h"
+#include "suanli/base/text.h"
+#include "suanli/model/gpt.h"
+#include "suanli/train/job_schema.h"
+
+namespace suanli::train {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr const char* kReference = "docs/reference/job.md lists all keys";
+
+std::string line_of(const std::string& place, const toml::source_region& source) {
+  return place + ":" + std::to_string(source.begin.line);
+}
+
+tl::unexpected<Error> unknown_section(std::string_view section, ErrorCode code, std::string place) {
+  const std::vector<std::string> known = job_sections();
+  return fail(code,
+              "there is no section '" + printable(section) + "'" + did_you_mean(section, known),
+              std::move(place), kReference);
+}
+
+tl::unexpected<Error> unknown_key(std::string_view section, std::string_view name, ErrorCode code,
+                                  std::string place) {
+  std::vector<std::string> known;
+  std::string elsewhere;
+  for (const Key& key : job_keys()) {
+    if (key.section == section) known.emplace_back(key.name);
+    if (key.name == name) elsewhere = key.section;
+  }
+  std::string hint = did_you_mean(name, known);
+  if (hint.empty() && !elsewhere.empty()) hint = ", it belongs into [" + elsewhere + "]";
+  return fail(
+      code,
+      "there is no key '" + printable(std::string(section) + "." + std::string(name)) + "'" + hint,
+      std::move(place), kReference);
+}
+
+std::optional<JobValue> value_of(const toml::node& node) {
+  if (const auto* integer = node.as_integer()) return integer->get();
+  if (const auto* real = node.as_floating_point()) return real->get();
+  if (const auto* truth = node.as_boolean()) return truth->get();
+  if (const auto* text = node.as_string()) return text->get();
+  return std::nullopt;
+}
+
+std::string_view type_of(const toml::node& node) {
+  if (node.is_table()) return "a table";
+  if (node.is_array()) return "a list";
+  return "a date or time";
+}
+
+Status read_section(std::string_view section, const toml::table& table, JobConfig& job,
+                    const std::string& place) {
+  for (const auto& [name, node] : table) {
+    const Key* key = find_job_key(section, name.str());
+    if (!key)
+      return unknown_key(section, name.str(), ErrorCode::config, line_of(place, name.source()));
+    const std::string line = line_of(place, node.source());
+    const auto value = value_of(node);
+    if (!value)
+      return fail(ErrorCode::config,
+                  "'" + key->full_name() + "' is " + std::string(type_of(node)) +
+                      " but should be " + expected_of(*key),
+                  line, kReference);
+    SUANLI_RETURN_IF_ERROR(assign(*key, *value, job, line));
+  }
+  return {};
+}
+
+Status read_table(const toml::table& table, JobConfig& job, const std::string& place) {
+  const std::vector<std::string> sections = job_sections();
+  for (const auto& [name, node] : table) {
+    const std::string line = line_of(place, name.source());
+    const bool known = std::ranges::find(sections, name.str()) != sections.end();
+    if (known && node.is_table()) {
+      SUANLI_RETURN_IF_ERROR(read_section(name.str(), *node.as_table(), job, place));
+    } else if (known) {
+      return fail(ErrorCode::config, "'" + std::string(name.str()) + "' is a section, not a value",
+                  line, "write [" + std::string(name.str()) + "] and its keys below it");
+    } else if (node.is_table()) {
+      return unknown_section(name.str(), ErrorCode::config, line);
+    } else {
+      return fail(ErrorCode::config,
+                  "the key '" + printable(name.str()) + "' stands outside of every section", line,
+                  "put it below a line such as [train]; " + std::string(kReference));
+    }
+  }
+  return {};
+}
+
+// The value of an override, by the kind of its key: text needs no quotes there.
+JobValue value_of_override(const Key& key, std::string_view text) {
+  if (std::holds_alternative<TextKey>(key.kind) || std::holds_alternative<ChoiceKey>(key.kind))
+    return std::string(text);
+  const char* end = text.data() + text.size();
+  std::int64_t integer = 0;
+  if (const auto parsed = std::from_chars(text.data(), end, integer);
+      parsed.ec == std::errc() && parsed.ptr == end)
+    return integer;
+  double real = 0;
+  if (const auto parsed = std::from_chars(text.data(), end, real);
+      parsed.ec == std::errc() && parsed.ptr == end)
+    return real;
+  return std::string(text);
+}
+
+// Makes the paths absolute that `before` does not have: those that were just read.
+void resolve_paths(JobConfig& job, const JobConfig& before, const fs::path& folder) {
+  JobConfig old = before;
+  for (const Key& key : job_keys()) {
+    const auto* text = std::get_if<TextKey>(&key.kind);
+    if (!text || !text->is_path) continue;
+    std::string& path = text->field(job);
+    if (!path.empty() && path != text->field(old))
+      path = (folder / path).lexically_normal().string();
+  }
+}
+
+Result<fs::path> absolute_path(const std::string& path) {
+  std::error_code error;
+  const fs::path absolute = fs::absolute(path, error);
+  if (error) return tl::unexpected(system_error(error.value(), "finding the current folder", path));
+  return absolute;
+}
+
+}  // namespace
+
+Result<JobConfig> parse_job(std::string_view text, const std::string& place) {
+  if (static_cast<std::int64_t>(text.size()) > kMaxJobBytes)
+    return fail(ErrorCode::config,
+                "the job has " + std::to_string(text.size()) + " bytes, more than the limit of " +
+                    std::to_string(kMaxJobBytes),
+                place, "a job file is a page of text; is this one?");
+  JobConfig job;
+  try {
+    const toml::table table = toml::parse(text);
+    SUANLI_RETURN_IF_ERROR(read_table(table, job, place));
+  } catch (const toml::parse_error& error) {
+    return fail(ErrorCode::config, "not valid TOML: " + printable(error.description(), 300),
+                line_of(place, error.source()), "correct the line; text values stand in quotes");
+  }
+  return job;
+}
+
+Status apply_override(JobConfig& job, std::string_view override_text) {
+  const std::string place = "--set " + printable(override_text);
+  const std::size_t equals = override_text.find('=');
+  const std::size_t dot = override_text.find('.');
+  if (equals == std::string_view::npos || dot == std::string_view::npos || dot > equals)
+    return fail(ErrorCode::usage, "an override has the form section.key=value", place,
+                "write for example --set train.lr=3e-4");
+  const std::string_view section = override_text.substr(0, dot);
+  const std::string_view name = override_text.substr(dot + 1, equals - dot - 1);
+  const std::vector<std::string> sections = job_sections();
+  if (std::ranges::find(sections, section) == sections.end())
+    return unknown_section(section, ErrorCode::usage, place);
+  const Key* key = find_job_key(section, name);
+  if (!key) return unknown_key(section, name, ErrorCode::usage, place);
+  Status status =
+      assign(*key, value_of_override(*key, override_text.substr(equals + 1)), job, place);
+  if (!status) status.error().code = ErrorCode::usage;
+  return status;
+}
+
+Status check_job(const JobConfig& job, const std::string& place) {
+  const auto wrong = [&](std::string message, std::string next_step) {
+    return fail(ErrorCode::config, std::move(message), place, std::move(next_step));
+  };
+  if (job.data.path.empty())
+    return wrong("'data.path' is missing", "name the folder that `suanli data load` wrote");
+  if (job.run.dir.empty()) return wrong("'run.dir' is missing", "name a folder for the run");
+  if (job.model.width % job.model.heads != 0)
+    return wrong("'model.width' is " + std::to_string(job.model.width) + ", which " +
+                     std::to_string(job.model.heads) + " heads do not divide",
+                 "choose a width that is a multiple of 'model.heads'");
+  if (job.train.warmup_steps > job.train.steps)
+    return wrong("'train.warmup_steps' is " + std::to_string(job.train.warmup_steps) +
+                     ", more than the " + std::to_string(job.train.steps) + " of 'train.steps'",
+                 "shorten the warm-up or train longer");
+  model::GptConfig model{.layers = job.model.layers,
+                         .heads = job.model.heads,
+                         .width = job.model.width,
+                         .context = job.model.context,
+                         .vocab = job.model.vocab == 0 ? 1 : job.model.vocab};
+  if (Status status = model.check(); !status)
+    return tl::unexpected(std::move(status).error().within(place));
+  return {};
+}
+
+Result<JobConfig> load_job(const std::string& path, std::span<const std::string> overrides) {
+  SUANLI_ASSIGN_OR_RETURN(const std::string text, read_file(path, Bytes(kMaxJobBytes)));
+  SUANLI_ASSIGN_OR_RETURN(const fs::path absolute, absolute_path(path));
+  SUANLI_ASSIGN_OR_RETURN(const fs::path current, absolute_path("."));
+  SUANLI_ASSIGN_OR_RETURN(JobConfig job, parse_job(text, path));
+  resolve_paths(job, JobConfig(), absolute.parent_path());
+  for (const std::string& one : overrides) {
+    const JobConfig before = job;
+    SUANLI_RETURN_IF_ERROR(apply_override(job, one));
+    resolve_paths(job, before, current);
+  }
+  if (job.run.dir.empty())
+    job.run.dir = (absolute.parent_path() / (absolute.stem().string() + ".run")).string();
+  SUANLI_RETURN_IF_ERROR(check_job(job, path));
+  return job;
+}
+
+std::string print_job(const JobConfig& job) {
+  std::string text;
+  std::string_view section;
+  for (const Key& key : job_keys()) {
+    if (key.section != section) {
+      section = key.section;
+      text += (text.empty() ? "[" : "\n[") + std::string(section) + "]\n";
+    }
+    text += std::string(key.name) + " = " + print_value(key, job) + "\n";
+  }
+  return text;
+}
+
+}  // namespace suanli::train

@@ -1,0 +1,87 @@
+// What a training run tells while it runs, to whoever shows it: a terminal, a log, a test.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "suanli/base/error.h"
+#include "suanli/base/units.h"
+#include "suanli/engine/program.h"
+#include "suanli/engine/target.h"
+
+namespace suanli::train {
+
+// What model FLOPs utilisation is a fraction of. Only of operations the graph needs: recomputation
+// would not count.
+enum class MfuBase : std::uint8_t {
+  none,      // unknown: under a rate cap nothing is measured
+  given,     // a peak the caller stated
+  measured,  // the rate of large matrix products through this engine, measured as the session began
+};
+std::string_view name_of(MfuBase base);
+
+enum class Outcome : std::uint8_t {
+  finished,
+  interrupted,   // on request; may be resumed
+  budget_spent,  // may be resumed with a larger budget
+};
+std::string_view name_of(Outcome outcome);
+
+struct StartInfo {
+  std::string run_folder;
+  std::int64_t first_step = 0;  // steps done before this session
+  std::int64_t steps = 0;       // of the whole run
+  std::int64_t parameters = 0;
+  Flops step_flops;  // forward, backward and update of one step
+  Tokens step_tokens;
+  Tokens train_tokens, valid_tokens;  // in the dataset
+  engine::Arithmetic arithmetic = engine::Arithmetic::f32;
+  int threads = 1;
+  Bytes memory;         // of the plan: state, arena, evaluation, snapshots
+  FlopsPerSecond peak;  // 0 if mfu_base is none
+  MfuBase mfu_base = MfuBase::none;
+};
+
+struct StepRecord {
+  std::int64_t step = 0;  // steps done, so 1 after the first
+  double loss = 0;        // mean over the step's tokens, before its update; nats per token
+  double grad_norm = 0;   // before clipping
+  double lr = 0;
+  Tokens tokens;  // of this step
+  double tokens_per_second = 0;
+  std::optional<double>
+      mfu;            // operations of the step over `seconds`, as a fraction of StartInfo::peak
+  Flops flops_total;  // of the run so far, evaluations and discarded work included
+  Seconds seconds;    // since the step before, less evaluation and checkpoint
+  Seconds eta;        // until the run's last step, at the recent pace
+};
+
+struct EvalRecord {
+  std::int64_t step = 0;
+  double loss = 0;  // nats per token
+  double perplexity = 0;
+  double bits_per_byte = 0;  // 0 where tokens are not bytes
+  Tokens tokens;
+};
+
+struct CheckpointRecord {
+  std::int64_t step = 0;
+};
+
+// Called by the thread that trains, between phases: return soon.
+class Observer {
+ public:
+  virtual ~Observer() = default;
+  virtual void on_start(const StartInfo&) {}
+  virtual void on_step(const StepRecord&) {}
+  virtual void on_eval(const EvalRecord&) {}
+  virtual void on_checkpoint(const CheckpointRecord&) {}  // it is durable
+  virtual void on_sample(std::int64_t step, std::string_view text) { (void)step, (void)text; }
+  // Something a person should know that does not stop the run, such as a damaged checkpoint or a
+  // full disk.
+  virtual void on_warning(const Error&) {}
+};
+
+}  // namespace suanli::train

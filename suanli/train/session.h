@@ -1,0 +1,79 @@
+// The step loop of one session of a run. See trainer.h for what it promises.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "suanli/meter/budget.h"
+#include "suanli/meter/ledger.h"
+#include "suanli/train/batch.h"
+#include "suanli/train/metrics.h"
+#include "suanli/train/schedule.h"
+#include "suanli/train/setup.h"
+#include "suanli/train/snapshots.h"
+#include "suanli/train/trainer.h"
+
+namespace suanli::train {
+
+// One thread.
+class Session {
+ public:
+  // Goes on from `start`, which the setup's state already holds. `setup` and `tier` outlive the
+  // session.
+  Session(Setup& setup, checkpoint::Tier& tier, MetricsFile metrics, SnapshotMeta start,
+          const TrainOptions& options);
+
+  // Tells observer and metrics about the session; `damages` become warnings.
+  void announce(const StartInfo& info, const std::vector<Error>& damages);
+  Result<TrainReport> run();
+
+ private:
+  // False: stopped, and the step in flight is given up.
+  using Alive = Result<bool>;
+  Result<Outcome> loop();
+  Alive step();
+  Alive micro_batch(std::int64_t index);
+  Status fill(std::int64_t micro_batch);
+  Status update();
+  Error explain(Error not_finite, const std::string& where);
+  Alive evaluate();
+  Status sample();
+  Status checkpoint();
+  Status save_last();
+
+  bool is_due(std::int64_t every) const { return every > 0 && meta_.step % every == 0; }
+  bool is_evaluation_due(std::int64_t step) const;
+  bool may_start_step();
+  Status after_phase(meter::Cause cause);  // books waiting, checks the cap
+  void record_step();
+  void tell_news();
+  void warn(const Error& warning);
+  void write(const std::string& line);
+  Flops evaluation_flops() const;
+  Seconds step_seconds();  // booked so far, less evaluation and checkpoint
+
+  Setup& setup_;
+  MetricsFile metrics_;
+  const TrainOptions& options_;
+  Observer nobody_;
+  Observer& observer_;
+  const Schedule schedule_;
+  const meter::Budget budget_;
+  const meter::Work forward_, backward_, update_;  // of one micro-batch; of one step
+  Batch batch_;
+  SnapshotMeta meta_;  // of the state as it is now; its usage is the ledger's
+  meter::Ledger ledger_;
+  StartInfo info_;
+  SnapshotSaver saver_;
+  std::int64_t first_step_ = 0;
+  std::optional<std::int64_t> begun_snapshot_;  // the last one begun in this session
+  bool metrics_failed_ = false;
+  Seconds waited_;  // of the cap, already booked
+  Seconds session_start_;
+  Seconds last_step_end_, last_step_seconds_, pace_;
+  double lr_ = 0, grad_norm_ = 0;
+};
+
+}  // namespace suanli::train

@@ -1,0 +1,90 @@
+#include "suanli/train/snapshots.h"
+
+#include <utility>
+
+#include "suanli/base/text.h"
+
+namespace suanli::train {
+
+SnapshotSaver::SnapshotSaver(engine::State& state, checkpoint::Tier& tier, int keep)
+    : state_(state), writer_(tier, keep) {}
+
+SnapshotSaver::~SnapshotSaver() { finish(); }
+
+Status SnapshotSaver::begin(const SnapshotMeta& meta) {
+  submit_pending();
+  checkpoint::Snapshot snapshot = writer_.recycle();
+  snapshot.step = meta.step;
+  snapshot.meta_json = print_meta(meta);
+  const auto& tensors = state_.tensors();
+  snapshot.tensors.resize(tensors.size());
+  std::vector<std::byte*> to;
+  for (std::size_t i = 0; i < tensors.size(); ++i) {
+    checkpoint::NamedTensor& copy = snapshot.tensors[i];
+    copy.name = tensors[i].name;
+    copy.type = tensors[i].type;
+    copy.data.resize(static_cast<std::size_t>(copy.type.bytes().value()));
+    to.push_back(copy.data.data());
+  }
+  SUANLI_ASSIGN_OR_RETURN(const engine::State::Capture capture, state_.capture(to));
+  copied_ = capture.done;
+  pending_ = std::move(snapshot);
+  return {};
+}
+
+void SnapshotSaver::poll() {
+  if (pending_ && state_.device().reached(copied_)) submit_pending();
+}
+
+void SnapshotSaver::submit_pending() {
+  if (!pending_) return;
+  state_.device().synchronize(copied_);
+  writer_.submit(std::move(*pending_));
+  pending_.reset();
+}
+
+void SnapshotSaver::finish() {
+  submit_pending();
+  keep_news(writer_.drain());
+}
+
+SnapshotSaver::News SnapshotSaver::news() {
+  keep_news(writer_.poll());
+  return std::exchange(news_, News());
+}
+
+void SnapshotSaver::keep_news(checkpoint::BackgroundWriter::Progress progress) {
+  if (progress.saved_step != saved_step_) news_.saved_step = saved_step_ = progress.saved_step;
+  if (!progress.errors.empty()) last_error_ = progress.errors.back();
+  for (Error& error : progress.errors) news_.errors.push_back(std::move(error));
+}
+
+Result<Restored> restore_latest(const checkpoint::Tier& tier, engine::State& state,
+                                const std::string& place, bool parameters_only) {
+  const auto is_wanted = [&](std::string_view name) {
+    return !parameters_only || state.find(name) != nullptr;
+  };
+  SUANLI_ASSIGN_OR_RETURN(checkpoint::LoadedSnapshot loaded,
+                          checkpoint::load_latest(tier, is_wanted));
+  const checkpoint::Snapshot& snapshot = loaded.snapshot;
+  const std::string from = place + ": snapshot of step " + std::to_string(snapshot.step);
+  SUANLI_ASSIGN_OR_RETURN(SnapshotMeta meta, parse_meta(snapshot.meta_json, from));
+  if (snapshot.tensors.size() != state.tensors().size())
+    return fail(ErrorCode::mismatch,
+                "it has " + std::to_string(snapshot.tensors.size()) + " of the model's " +
+                    std::to_string(state.tensors().size()) + " tensors",
+                from, "resume with the job that began the run");
+  for (const checkpoint::NamedTensor& tensor : snapshot.tensors) {
+    const engine::State::Tensor* known = state.find(tensor.name);
+    if (known == nullptr || known->type != tensor.type)
+      return fail(ErrorCode::mismatch,
+                  "tensor '" + printable(tensor.name) + "' is " + tensor.type.to_string() +
+                      " but the model " +
+                      (known ? "has it as " + known->type.to_string() : "has none of this name"),
+                  from, "resume with the job that began the run");
+    SUANLI_RETURN_IF_ERROR(state.write(tensor.name, tensor.bytes()));
+  }
+  return Restored{std::move(meta), std::move(loaded.damages)};
+}
+
+}  // namespace suanli::train

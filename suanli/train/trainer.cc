@@ -1,0 +1,163 @@
+#include "suanli/train/trainer.h"
+
+#include <utility>
+
+#include "suanli/base/text.h"
+#include "suanli/checkpoint/local_tier.h"
+#include "suanli/graph/digest.h"
+#include "suanli/meter/budget.h"
+#include "suanli/meter/peak.h"
+#include "suanli/train/job_schema.h"
+#include "suanli/train/metrics.h"
+#include "suanli/train/run_folder.h"
+#include "suanli/train/session.h"
+#include "suanli/train/setup.h"
+#include "suanli/train/snapshots.h"
+
+namespace suanli::train {
+namespace {
+
+constexpr const char* kKeepJob =
+    "resume with the job that began the run, or start a new run in another folder";
+
+// What the job leaves open takes the values the run began with.
+JobConfig with_settled_values(JobConfig job, const JobConfig& saved) {
+  if (job.model.vocab == 0) job.model.vocab = saved.model.vocab;
+  if (job.train.dtype == "auto") job.train.dtype = saved.train.dtype;
+  return job;
+}
+
+Status check_same_run(const JobConfig& job, const RunDescription& run, const Digest& dataset,
+                      const Digest& graph) {
+  if (dataset != run.info.dataset)
+    return fail(ErrorCode::mismatch,
+                "'data.path' holds a dataset of digest " + dataset.hex().substr(0, 12) +
+                    " but the run began with " + run.info.dataset.hex().substr(0, 12),
+                job.data.path, kKeepJob);
+  if (const auto changed = changed_fixed_keys(job, run.job); !changed.empty()) {
+    const Key& key = *changed.front();
+    return fail(ErrorCode::mismatch,
+                "'" + key.full_name() + "' is " + print_value(key, job) +
+                    " but the run began with " + print_value(key, run.job),
+                job.run.dir, kKeepJob);
+  }
+  if (graph != run.info.graph)
+    return fail(ErrorCode::mismatch,
+                "this build makes another graph of the job (digest " + graph.hex().substr(0, 12) +
+                    ", the run's is " + run.info.graph.hex().substr(0, 12) + ")",
+                job.run.dir,
+                "resume with suanli " + printable(run.info.suanli) + ", which began the run");
+  return {};
+}
+
+Status check_budget(const Setup& setup) {
+  const meter::Budget budget{Flops(setup.job.run.budget)};
+  const Flops step(graph::step_cost(setup.graph).flops);
+  if (budget.may_start(step, Flops(0))) return {};
+  return fail(ErrorCode::config,
+              "a budget of " + format_flops(budget.limit()) +
+                  " does not pay for one step, which takes " + format_flops(step),
+              "run.budget", "raise the budget, or make the model or the batch smaller");
+}
+
+struct Peak {
+  FlopsPerSecond rate;
+  MfuBase base = MfuBase::none;
+};
+
+// Under a cap nothing is measured: the measurement would break the cap, or be slowed by it.
+Result<Peak> find_peak(Setup& setup, const TrainOptions& options) {
+  if (options.peak.value() > 0) return Peak{options.peak, MfuBase::given};
+  if (setup.cap) return Peak{};
+  SUANLI_ASSIGN_OR_RETURN(const FlopsPerSecond rate,
+                          meter::measure_peak(*setup.device, setup.arithmetic, *options.clock));
+  return Peak{rate, rate.value() > 0 ? MfuBase::measured : MfuBase::none};
+}
+
+StartInfo start_info(const Setup& setup, const Peak& peak, std::int64_t first_step,
+                     const std::string& folder) {
+  const data::DatasetInfo& dataset = setup.dataset.info();
+  return {.run_folder = folder,
+          .first_step = first_step,
+          .steps = setup.job.train.steps,
+          .parameters = graph::parameter_count(setup.graph),
+          .step_flops = Flops(graph::step_cost(setup.graph).flops),
+          .step_tokens = Tokens(setup.job.train.batch * setup.job.train.micro_batches *
+                                setup.job.model.context),
+          .train_tokens = Tokens(static_cast<std::int64_t>(dataset.tokens(data::Split::train))),
+          .valid_tokens = Tokens(static_cast<std::int64_t>(dataset.tokens(data::Split::valid))),
+          .arithmetic = setup.arithmetic,
+          .threads = setup.threads,
+          .memory = setup.memory,
+          .peak = peak.rate,
+          .mfu_base = peak.base};
+}
+
+// Where the session begins: the newest usable snapshot, or step 0.
+Result<Restored> starting_point(bool resume, const checkpoint::Tier& tier, Setup& setup,
+                                const RunPaths& paths, const Digest& graph) {
+  Restored start;
+  if (resume) {
+    SUANLI_ASSIGN_OR_RETURN(const auto snapshots, tier.list());
+    if (!snapshots.empty()) {
+      SUANLI_ASSIGN_OR_RETURN(
+          start, restore_latest(tier, *setup.state, paths.folder, /*parameters_only=*/false));
+      if (start.meta.graph != graph || start.meta.dataset != setup.dataset.digest())
+        return fail(
+            ErrorCode::mismatch,
+            "the snapshot of step " + std::to_string(start.meta.step) + " was made by another run",
+            paths.folder, "restore the folder 'checkpoints' from a copy");
+    } else {
+      start.damages.push_back({ErrorCode::not_found,
+                               "the run has no snapshot yet: it begins again at step 0",
+                               paths.folder, ""});
+    }
+  }
+  start.meta.graph = graph;
+  start.meta.dataset = setup.dataset.digest();
+  start.meta.seed = static_cast<std::uint64_t>(setup.job.train.seed);
+  start.meta.job = print_job(setup.job);
+  return start;
+}
+
+}  // namespace
+
+Result<TrainReport> train(const JobConfig& given, const TrainOptions& options) {
+  SUANLI_RETURN_IF_ERROR(check_job(given, "the job"));
+  const std::string& place = given.run.dir;
+  SUANLI_ASSIGN_OR_RETURN(RunFolder folder,
+                          options.resume ? RunFolder::resume(place) : RunFolder::begin(place));
+  SUANLI_ASSIGN_OR_RETURN(data::Dataset dataset, data::Dataset::open(given.data.path));
+  const JobConfig open =
+      options.resume ? with_settled_values(given, folder.description().job) : given;
+  SUANLI_ASSIGN_OR_RETURN(const JobConfig job, settle(open, dataset));
+  SUANLI_ASSIGN_OR_RETURN(const graph::Graph graph, training_graph(job));
+  const Digest graph_digest = graph::digest(graph);
+  if (options.resume)
+    SUANLI_RETURN_IF_ERROR(
+        check_same_run(job, folder.description(), dataset.digest(), graph_digest));
+
+  SUANLI_ASSIGN_OR_RETURN(const auto setup, Setup::create(job, std::move(dataset), *options.clock));
+  if (!options.resume) SUANLI_RETURN_IF_ERROR(check_budget(*setup));
+  SUANLI_ASSIGN_OR_RETURN(const Peak peak, find_peak(*setup, options));
+  SUANLI_ASSIGN_OR_RETURN(const auto tier,
+                          checkpoint::LocalTier::open(place, checkpoint::LocalTier::Access::owner));
+  SUANLI_ASSIGN_OR_RETURN(const Restored start, starting_point(options.resume, *tier, *setup,
+                                                               folder.paths(), graph_digest));
+  SUANLI_ASSIGN_OR_RETURN(MetricsFile metrics,
+                          MetricsFile::open(folder.paths().metrics(), start.meta.step));
+  if (options.resume) {
+    SUANLI_RETURN_IF_ERROR(folder.update_job(job));
+  } else {
+    const std::string& tokenizer = setup->dataset.info().tokenizer;
+    SUANLI_RETURN_IF_ERROR(folder.establish(
+        job, {graph_digest, setup->dataset.digest(), tokenizer, graph::parameter_count(graph),
+              utc_now(), std::string(suanli_version())}));
+  }
+
+  Session session(*setup, *tier, std::move(metrics), start.meta, options);
+  session.announce(start_info(*setup, peak, start.meta.step, place), start.damages);
+  return session.run();
+}
+
+}  // namespace suanli::train
