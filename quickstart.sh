@@ -5,38 +5,39 @@
 #   ./quickstart.sh --set train.steps=50     a shorter run
 #   ./quickstart.sh --resume                 go on with the last run
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")"
-source tools/packages.sh
-install_packages packages.txt build </dev/null
+root=$(dirname "${BASH_SOURCE[0]}")
+source "$root/tools/packages.sh"
+install_packages "$root/packages.txt" build </dev/null
 
-suanli=build/release/suanli/cli/suanli
-[[ -f build/release/build.ninja ]] || cmake --preset release </dev/null
-cmake --build --preset release --parallel "$(nproc)" </dev/null
+build=$root/build/release suanli=$root/build/release/suanli/cli/suanli
+[[ -f $build/build.ninja ]] || cmake -S "$root" --preset release </dev/null
+cmake --build "$build" --parallel "$(nproc)" </dev/null
 
-if [[ ! -f datasets/bible-kjv/dataset.json ]]; then
-  "$suanli" data fetch bible-kjv --out datasets/sources >/dev/null
-  "$suanli" data load datasets/sources/bible-kjv.txt --out datasets/bible-kjv
+datasets=$root/datasets
+if [[ ! -f $datasets/bible-kjv/dataset.json ]]; then
+  "$suanli" data fetch bible-kjv --out "$datasets/sources" >/dev/null
+  "$suanli" data load "$datasets/sources/bible-kjv.txt" --out "$datasets/bible-kjv"
 fi
 
 # A folder of its own for each run, unless the options name one or go on with the last.
-run=() made=''
+runs=$root/runs run=() made=''
 if [[ " $* " != *" --run"[\ =]* ]]; then
-  mkdir -p runs
-  [[ -w runs ]] || { echo "error: $PWD/runs: cannot be written; next: name another folder with --run" >&2; exit 1; }
+  mkdir -p "$runs"
+  [[ -w $runs ]] || { echo "error: $runs: cannot be written; next: name another folder with --run" >&2; exit 1; }
   last=0
-  for folder in runs/quickstart-*; do
-    number=${folder#runs/quickstart-}
-    [[ $number =~ ^[0-9]+$ ]] && ((number > last)) && last=$number
+  for folder in "$runs"/quickstart-*; do
+    number=${folder##*/quickstart-}
+    [[ $number =~ ^[0-9]+$ ]] && ((10#$number > last)) && last=$((10#$number))
   done
   if [[ " $* " != *" --resume "* ]]; then
-    until mkdir "runs/quickstart-$((++last))" 2>/dev/null; do :; done
-    made=runs/quickstart-$last
+    until mkdir "$runs/quickstart-$((++last))" 2>/dev/null; do :; done
+    made=$runs/quickstart-$last
   fi
-  run=(--run "runs/quickstart-$last")
+  run=(--run "$runs/quickstart-$last")
 fi
 
 trap : INT TERM  # Ctrl-C is for the training, which stops cleanly
 code=0
-"$suanli" train examples/bible-small.toml "${run[@]}" "$@" || code=$?
+"$suanli" train "$root/examples/bible-small.toml" "${run[@]}" "$@" || code=$?
 [[ -z $made ]] || rmdir --ignore-fail-on-non-empty "$made"  # nothing was begun
 exit "$code"

@@ -8,7 +8,7 @@ include(GoogleTest)
 
 add_library(suanli_options INTERFACE)
 target_compile_features(suanli_options INTERFACE cxx_std_20)
-# No contraction into fused multiply-add, so that the same source gives the same bits (DESIGN 5.3).
+# No contraction into fused multiply-add, so that the same source gives the same bits.
 target_compile_options(suanli_options INTERFACE
   $<BUILD_INTERFACE:-Wall -Wextra -Wpedantic -Wshadow -Wnon-virtual-dtor -Woverloaded-virtual -ffp-contract=off>
   $<BUILD_INTERFACE:$<$<BOOL:${SUANLI_WERROR}>:-Werror>>

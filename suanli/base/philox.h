@@ -1,6 +1,6 @@
 // Philox4x32-10, a counter-based random generator: Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy
 // as 1, 2, 3", SC 2011. A value is a pure function of (seed, stream, step, index), so any worker can compute any of
-// them in any order (DESIGN 5.3).
+// them in any order.
 #pragma once
 
 #include <array>

@@ -1,6 +1,6 @@
 // One pool of threads for all kernels of a process. Work is given as `count` independent tasks; which thread
 // runs which task is not fixed, so a task must depend on its index alone: then the result has the same bits
-// at any thread count (DESIGN 5.2).
+// at any thread count.
 #pragma once
 
 #include <cstdint>

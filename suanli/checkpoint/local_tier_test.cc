@@ -121,7 +121,7 @@ TEST_F(LocalTierTest, AnEmptyRunHasNoSnapshot) {
   auto latest = load_latest(*tier, {});
   ASSERT_FALSE(latest);
   EXPECT_EQ(latest.error().code, ErrorCode::not_found);
-  EXPECT_THAT(latest.error().next_step, HasSubstr("without --resume"));
+  EXPECT_THAT(latest.error().next_step, HasSubstr("train until"));
   EXPECT_FALSE(fs::exists(run_ / "checkpoints"));  // a reader changes nothing
 }
 

@@ -15,7 +15,7 @@ Result<LoadedSnapshot> load_latest(const Tier& tier, const TensorFilter& filter)
   SUANLI_ASSIGN_OR_RETURN(std::vector<SnapshotInfo> infos, tier.list());
   if (infos.empty())
     return fail(ErrorCode::not_found, "there is no snapshot yet", "",
-                "start the run without --resume");
+                "train until the first one is written");
   std::vector<Error> damages;
   for (const SnapshotInfo& info : infos | std::views::reverse) {
     auto loaded = info.damage ? tl::unexpected<Error>(*info.damage) : tier.load(info.step, filter);

@@ -31,6 +31,9 @@ TEST_F(CliErrors, UnknownWordsGetTheNearestKnownOne) {
   expect_error({"help", "jobs"}, 2, "usage", {"'jobs'", "did you mean 'job'?"});
   expect_error({"train"}, 2, "usage", {"JOB is required"});
   expect_error({"generate", "run", "--tokens", "many"}, 2, "usage", {"--tokens", "many"});
+  expect_error({"generate", "run", "--seed", "-1"}, 2, "usage", {"--seed", "-1 is negative"});
+  expect_error({"data", "load", "a.txt", "--out", "data", "--shard-tokens", "-5"}, 2, "usage",
+               {"--shard-tokens", "-5"});
   expect_error({"version", "now"}, 2, "usage", {"'now'"});
 }
 

@@ -29,7 +29,7 @@ TEST_F(Cli, FromTextToGeneratedText) {
               AllOf(HasSubstr("finished step 20 of 20"), HasSubstr("validation loss"),
                     HasSubstr("bits/byte"), HasSubstr("What it writes"), HasSubstr("backward"),
                     HasSubstr("Try next"), HasSubstr("⠤⠤ training")));
-  EXPECT_THAT(trained.err, AllOf(HasSubstr("step 1/20"), HasSubstr("tokens/s"), HasSubstr("ETA")));
+  EXPECT_THAT(trained.err, AllOf(HasSubstr("step 1/20"), HasSubstr("tok/s"), HasSubstr("ETA")));
   EXPECT_THAT(trained.out, Not(HasSubstr("\x1b["))) << "no colours in a file";
   EXPECT_THAT(content_of(folder_ / "run/loss.svg"), HasSubstr("</svg>"));
 

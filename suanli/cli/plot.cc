@@ -60,17 +60,25 @@ class Canvas {
     }
   }
 
+  // Neighbours of one colour are painted together.
   std::string row(int index) const {
-    std::string text;
+    std::string text, run;
+    std::size_t series = 0;
+    const auto end_run = [&] {
+      if (!run.empty()) text += paint(terminal_, look_of(series).paint, run);
+      run.clear();
+    };
     for (int column = 0; column < columns_; ++column) {
       const Cell& cell = cells_[static_cast<std::size_t>(index * columns_ + column)];
-      if (cell.mark == nullptr && cell.dots == 0) {
+      const bool is_empty = cell.mark == nullptr && cell.dots == 0;
+      if (is_empty || cell.series != series) end_run();
+      series = cell.series;
+      if (is_empty)
         text += ' ';
-        continue;
-      }
-      text += paint(terminal_, look_of(cell.series).paint,
-                    cell.mark != nullptr ? std::string(cell.mark) : braille(cell.dots));
+      else
+        run += cell.mark != nullptr ? std::string(cell.mark) : braille(cell.dots);
     }
+    end_run();
     return text;
   }
 
@@ -106,8 +114,7 @@ struct Frame {
 };
 
 void draw(const Series& series, std::size_t index, const Frame& frame, Canvas& canvas) {
-  const std::vector<Point> points =
-      thinned(series.points, frame.x, static_cast<std::size_t>(canvas.width()));
+  const std::vector<Point>& points = series.points;
   for (std::size_t i = 0; i < points.size(); ++i) {
     const int x = frame.column(canvas, points[i].x), y = frame.row(canvas, points[i].y);
     if (series.markers) {
@@ -151,13 +158,18 @@ std::string label_line(const std::vector<double>& at, const Frame& frame, const 
 
 }  // namespace
 
-std::string plot(const Chart& chart, const Terminal& terminal, const PlotSize& size) {
+std::string plot(const Chart& given, const Terminal& terminal, const PlotSize& size) {
   SUANLI_CHECK(size.columns >= 30 && size.rows >= 4);
-  const Frame frame{x_range(chart), y_range(chart)};
-  const bool has_points = std::ranges::any_of(chart.series, [&](const Series& series) {
-    return !thinned(series.points, frame.x, 1).empty();
-  });
+  // One point a dot; the axis spans what is drawn, not the noise that is averaged away.
+  Chart chart = given;
+  bool has_points = false;
+  for (Series& series : chart.series) {
+    const int dots = size.columns * (terminal.utf8 ? 2 : 1);
+    series.points = thinned(series.points, x_range(given), static_cast<std::size_t>(dots));
+    has_points = has_points || !series.points.empty();
+  }
   if (!has_points) return chart.title + ": nothing to plot yet\n";
+  const Frame frame{x_range(chart), y_range(chart)};
 
   const std::vector<double> y_ticks = ticks(frame.y, std::max(2, size.rows / 3));
   const std::vector<std::string> y_labels = tick_labels(y_ticks);

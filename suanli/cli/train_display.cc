@@ -39,10 +39,11 @@ void TrainDisplay::on_start(const train::StartInfo& info) {
                  format_count(info.valid_tokens.value()) + " tokens");
 }
 
+// Fits into 80 columns.
 std::string step_text(const train::StepRecord& record, const train::StartInfo& info) {
-  std::string text = "step " + format_count(record.step) + "/" + format_count(info.steps) +
-                     format("  loss %.4f  ", record.loss) +
-                     format_count(std::llround(record.tokens_per_second)) + " tokens/s";
+  std::string text = "step " + std::to_string(record.step) + "/" + std::to_string(info.steps) +
+                     format("  loss %.3f  ", record.loss) +
+                     format_count(std::llround(record.tokens_per_second)) + " tok/s";
   if (record.mfu) text += format("  MFU %.0f %%", 100 * *record.mfu);
   return text + "  " + format_flops(record.flops_total) + "  ETA " + format_duration(record.eta);
 }

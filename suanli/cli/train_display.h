@@ -29,7 +29,7 @@ class TrainDisplay final : public train::Observer {
   train::StartInfo info_;
 };
 
-// "step 120/600  loss 1.8432  21,300 tokens/s  MFU 31 %  1.20 TFLOP  ETA 1 min 32 s"
+// "step 120/600  loss 1.843  21,300 tok/s  MFU 31 %  1.20 TFLOP  ETA 1 min 32 s"
 std::string step_text(const train::StepRecord& record, const train::StartInfo& info);
 
 // Each event as a line of JSON. Warnings go to stderr too.

@@ -51,6 +51,20 @@ std::string summary(const RunEnd& end) {
   return table.to_string();
 }
 
+// Generated text, line by line, with what a terminal should not see escaped.
+std::string indented(std::string_view text) {
+  constexpr std::size_t kColumns = 92, kMostCharacters = 2000;
+  std::string result;
+  while (!text.empty()) {
+    const std::size_t end = std::min(text.find('\n'), text.size());
+    const std::string line = printable(text.substr(0, end), kMostCharacters);
+    const bool fits = columns_of(line) <= kColumns;
+    result += "  " + (fits ? line : wrapped(line, kColumns, 2)) + "\n";
+    text.remove_prefix(std::min(end + 1, text.size()));
+  }
+  return result;
+}
+
 std::string next_text(const RunEnd& end, const Context& context) {
   const std::string program = shell_word(context.program), run = shell_word(end.report.run_folder);
   std::string text;
@@ -102,11 +116,8 @@ std::string report_text(const RunEnd& end, const Context& context) {
     const int columns = std::clamp(context.out.width - 2, 40, 100);
     text += "\n" + plot(*end.chart, context.out, {.columns = columns, .rows = 14});
   }
-  if (!end.sample.empty()) {
-    text += title(context, "What it writes");
-    text += "  " + paint(context.out, Paint::faint, printable(end.job.sample.prompt, 200)) +
-            printable(end.sample, 2000) + "\n";
-  }
+  if (!end.sample.empty())
+    text += title(context, "What it writes") + indented(end.job.sample.prompt + end.sample);
   text += title(context, "Where time went") + time_text(end.report.usage, context.out);
   const std::string next = next_text(end, context);
   if (!next.empty()) text += title(context, "Try next") + next;

@@ -44,6 +44,13 @@ TEST(TrainReport, BitsPerByteOnlyWhereTokensAreBytes) {
   EXPECT_THAT(text, Not(HasSubstr("generate")));
 }
 
+TEST(TrainReport, SamplesKeepTheirLinesAndNothingElseOfATerminal) {
+  RunEnd end = some_end(train::Outcome::finished);
+  end.job.sample.prompt = "In the";
+  end.sample = " end\n\n and\x1b[2J so on";
+  EXPECT_THAT(report_text(end, kContext), HasSubstr("  In the end\n  \n   and\\x1b[2J so on\n"));
+}
+
 TEST(TrainReport, NextCommandsSuitTheOutcome) {
   const std::string stopped = report_text(some_end(train::Outcome::interrupted), kContext);
   EXPECT_THAT(stopped, HasSubstr("build/suanli train '/runs/my run' --resume\n"));

@@ -52,7 +52,11 @@ void Verb::option(const std::string& name, double& value, const std::string& hel
 }
 
 void Verb::option(const std::string& name, std::uint64_t& value, const std::string& help) {
-  app_->add_option(name, value, help)->capture_default_str();
+  // CLI11 would take -1 for 2^64 - 1.
+  const auto not_negative = [](const std::string& given) {
+    return given.starts_with('-') ? given + " is negative" : std::string();
+  };
+  app_->add_option(name, value, help)->capture_default_str()->check(not_negative);
 }
 
 void Verb::option(const std::string& name, std::int64_t& value, const std::string& help,

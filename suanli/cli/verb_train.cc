@@ -78,9 +78,10 @@ void draw_curves(RunEnd& end) {
     end.svg = path;
 }
 
-// As the job says for its samples; nobody waits for it after Ctrl-C.
+// As the job says for its samples. Nothing is computed after Ctrl-C, nor beyond a cap or a budget.
 void write_sample(RunEnd& end, train::StopFlag stop) {
-  if (!end.tokens_are_bytes || train::is_stopped(stop) || end.report.step == 0) return;
+  const bool is_free = end.job.run.cap == 0 && end.job.run.budget == 0;
+  if (!end.tokens_are_bytes || !is_free || end.report.outcome != train::Outcome::finished) return;
   const auto model = train::TrainedModel::load(end.report.run_folder, {.stop = stop});
   const auto keep = [&](char byte) {
     end.sample += byte;

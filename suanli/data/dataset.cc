@@ -38,19 +38,32 @@ std::string dataset_file(const std::string& folder) { return folder + "/dataset.
 
 namespace {
 
+std::string summary(const Digest& digest, std::uint64_t tokens, std::uint64_t documents,
+                    std::uint64_t vocab) {
+  return format("digest %s, %" PRIu64 " tokens of %" PRIu64 ", %" PRIu64 " documents",
+                digest.hex().substr(0, 16).c_str(), tokens, vocab, documents);
+}
+
 Result<std::vector<Shard>> open_shards(const std::string& folder, const DatasetInfo& info,
                                        Split split) {
   std::vector<Shard> shards;
   for (const ShardEntry& entry : info.of(split)) {
     const std::string path = folder + "/" + entry.file;
     auto shard = Shard::open(path);
-    if (!shard) return tl::unexpected(std::move(shard).error().within(dataset_file(folder)));
+    if (!shard) {
+      Error error = std::move(shard).error().within(dataset_file(folder));
+      if (error.code == ErrorCode::not_found)
+        error.next_step = "restore the shard, or make the dataset again with `suanli data load`";
+      return tl::unexpected(std::move(error));
+    }
     const ShardInfo& found = shard->info();
     if (found.digest != entry.digest || found.tokens != entry.tokens ||
         found.documents != entry.documents || found.vocab != info.vocab) {
       return fail(ErrorCode::mismatch,
-                  "the shard has digest " + found.digest.hex().substr(0, 16) +
-                      ", dataset.json lists " + entry.digest.hex().substr(0, 16),
+                  "the shard has " +
+                      summary(found.digest, found.tokens, found.documents, found.vocab) +
+                      "; dataset.json lists " +
+                      summary(entry.digest, entry.tokens, entry.documents, info.vocab),
                   path, "restore the shard, or make the dataset again with `suanli data load`");
     }
     shards.push_back(std::move(*shard));
@@ -78,9 +91,9 @@ Result<Dataset> Dataset::open(const std::string& folder) {
   return dataset;
 }
 
-Status Dataset::verify() const {
+Status Dataset::verify(const std::atomic<bool>* stop) const {
   for (const Shards& shards : shards_) {
-    for (const Shard& shard : *shards) SUANLI_RETURN_IF_ERROR(shard.verify());
+    for (const Shard& shard : *shards) SUANLI_RETURN_IF_ERROR(shard.verify(stop));
   }
   return {};
 }

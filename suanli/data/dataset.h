@@ -7,6 +7,7 @@
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -72,8 +73,9 @@ class Dataset {
   // corrupt, mismatch.
   static Result<Dataset> open(const std::string& folder);
 
-  // Reads all shards and checks every digest.
-  [[nodiscard]] Status verify() const;
+  // Reads all shards and checks every digest. Errors: corrupt; interrupted soon after `*stop` is
+  // true.
+  [[nodiscard]] Status verify(const std::atomic<bool>* stop = nullptr) const;
 
   const DatasetInfo& info() const { return info_; }
   const std::string& folder() const { return folder_; }

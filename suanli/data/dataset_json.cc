@@ -117,9 +117,8 @@ Status check_kind(const Json& json, const std::string& place) {
                 place, "give a folder that `suanli data load` made");
   }
   if (!json.contains("version") || json["version"] != kVersion) {
-    const std::string found = json.contains("version") && json["version"].is_number()
-                                  ? std::to_string(json["version"].get<double>())
-                                  : "missing";
+    const std::string found =
+        json.contains("version") ? printable(json["version"].dump(), 40) : "missing";
     return fail(ErrorCode::version,
                 "the dataset's format version is " + found + ", this build reads version 1", place,
                 "use the build of suanli that made it, or make the dataset again");

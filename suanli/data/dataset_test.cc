@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <filesystem>
 
 #include "suanli/base/test_folder.h"
@@ -99,7 +100,7 @@ INSTANTIATE_TEST_SUITE_P(
     Cases, DatasetJsonBad,
     ::testing::Values(
         BadJson{"kind", "suanli dataset", "shopping list", ErrorCode::foreign, "suanli dataset"},
-        BadJson{"version", "\"version\": 1", "\"version\": 2", ErrorCode::version, "2"},
+        BadJson{"version", "\"version\": 1", "\"version\": 2", ErrorCode::version, "is 2,"},
         BadJson{"no_version", "\"version\"", "\"versoin\"", ErrorCode::version, "missing"},
         BadJson{"syntax", "\"version\": 1", "\"version\": 1,,", ErrorCode::corrupt, "line 3"},
         BadJson{"digest", sha256("t").hex(), sha256("u").hex(), ErrorCode::corrupt, "digest"},
@@ -168,6 +169,18 @@ TEST(Dataset, MissingShardIsNamed) {
   const Result<Dataset> dataset = Dataset::open(folder.path());
   EXPECT_EQ(dataset.error().code, ErrorCode::not_found);
   EXPECT_THAT(dataset.error().place, HasSubstr("train-1.shard"));
+  EXPECT_THAT(dataset.error().next_step, HasSubstr("restore the shard"));
+}
+
+TEST(Dataset, AListWithOtherCountsShowsBoth) {
+  TestFolder folder;
+  DatasetInfo info = make_dataset(folder.path(), {"hello"});
+  info.of(Split::train)[0].tokens = 6;
+  ASSERT_TRUE(write_file_atomic(dataset_file(folder.path()), as_bytes(print_dataset(info))));
+  const Result<Dataset> dataset = Dataset::open(folder.path());
+  EXPECT_EQ(dataset.error().code, ErrorCode::mismatch);
+  EXPECT_THAT(dataset.error().message, HasSubstr(" 5 tokens of 256"));
+  EXPECT_THAT(dataset.error().message, HasSubstr(" 6 tokens of 256"));
 }
 
 TEST(Dataset, FlippedTokenIsFoundByVerify) {
@@ -180,6 +193,8 @@ TEST(Dataset, FlippedTokenIsFoundByVerify) {
   ASSERT_TRUE(dataset);
   EXPECT_EQ(dataset->verify().error().code, ErrorCode::corrupt);
   EXPECT_THAT(dataset->verify().error().place, HasSubstr("train-0.shard"));
+  const std::atomic<bool> stop = true;
+  EXPECT_EQ(dataset->verify(&stop).error().code, ErrorCode::interrupted);
 }
 
 std::string text_of(std::span<const std::int32_t> tokens) { return {tokens.begin(), tokens.end()}; }

@@ -25,6 +25,10 @@ bool is_shard_name(const std::string& name) {
   return begins && name.ends_with(".shard");
 }
 
+bool is_damage(const Error& error) {
+  return error.code == ErrorCode::corrupt || error.code == ErrorCode::empty;
+}
+
 }  // namespace
 
 Result<std::unique_ptr<DatasetWriter>> DatasetWriter::create(const std::string& folder,
@@ -45,16 +49,28 @@ Status DatasetWriter::prepare() {
   std::error_code error;
   if (fs::exists(dataset_file(folder_), error)) {
     SUANLI_ASSIGN_OR_RETURN(const std::string text, read_file(dataset_file(folder_)));
-    SUANLI_ASSIGN_OR_RETURN(const DatasetInfo earlier, parse_dataset(text, dataset_file(folder_)));
+    auto earlier = parse_dataset(text, dataset_file(folder_));
+    if (!earlier && !is_damage(earlier.error())) return tl::unexpected(std::move(earlier).error());
     if (!options_.overwrite) {
-      return fail(ErrorCode::usage,
-                  "the folder already holds a dataset of " +
-                      format_count(static_cast<std::int64_t>(earlier.tokens(Split::train))) +
-                      " training tokens",
-                  folder_, "give another folder, or --overwrite to replace it");
+      const std::string what =
+          earlier ? "a dataset of " +
+                        format_count(static_cast<std::int64_t>(earlier->tokens(Split::train))) +
+                        " training tokens"
+                  : "a dataset whose list is damaged: " + earlier.error().message;
+      return fail(ErrorCode::usage, "the folder already holds " + what, folder_,
+                  "give another folder, or --overwrite to replace it");
     }
-    for (const Split split : kSplits) {
-      for (const ShardEntry& shard : earlier.of(split)) earlier_.insert(shard.file);
+    if (earlier) {
+      for (const Split split : kSplits) {
+        for (const ShardEntry& shard : earlier->of(split)) earlier_.insert(shard.file);
+      }
+    } else {
+      // Its owner may yet restore the list, so its shards stay until the new one is there.
+      for (const auto& entry : fs::directory_iterator(folder_, error)) {
+        const std::string name = entry.path().filename().string();
+        if (is_shard_name(name) && !name.starts_with(kPartName)) earlier_.insert(name);
+      }
+      if (error) return tl::unexpected(system_error(error.value(), "listing", folder_));
     }
   } else {
     for (const auto& entry : fs::directory_iterator(folder_, error)) {

@@ -283,6 +283,32 @@ TEST_F(Ingest, ExistingDatasetIsReplacedOnlyOnRequest) {
   EXPECT_EQ(all(), "new text|");
 }
 
+TEST_F(Ingest, ADatasetWithADamagedListCanBeReplaced) {
+  ASSERT_TRUE(load({put("a.txt", "old text")}));
+  const std::string list = *read_file(dataset_file(out_));
+  for (const std::string& damaged : {list.substr(0, list.size() / 2), std::string()}) {
+    ASSERT_TRUE(write_file_atomic(dataset_file(out_), as_bytes(damaged)));
+    options_.overwrite = false;
+    const auto refused = load({put("b.txt", "new text")});
+    EXPECT_EQ(refused.error().code, ErrorCode::usage);
+    EXPECT_THAT(refused.error().next_step, HasSubstr("--overwrite"));
+    // Until it is replaced, whoever has a copy of the list can restore the dataset.
+    options_.overwrite = true;
+    EXPECT_FALSE(load({folder_ / "b.txt", put("c.jsonl", "broken")}));
+    ASSERT_TRUE(write_file_atomic(dataset_file(out_), as_bytes(list)));
+    EXPECT_EQ(all(), "old text|");
+    ASSERT_TRUE(write_file_atomic(dataset_file(out_), as_bytes(damaged)));
+  }
+  ASSERT_TRUE(load({folder_ / "b.txt"}));
+  EXPECT_EQ(all(), "new text|");
+  EXPECT_LE(files_in_out(), 3u) << "the old shards are gone";
+  // What a later build wrote is not damaged.
+  std::string later = *read_file(dataset_file(out_));
+  later.replace(later.find("\"version\": 1"), 12, "\"version\": 2");
+  ASSERT_TRUE(write_file_atomic(dataset_file(out_), as_bytes(later)));
+  EXPECT_EQ(load({folder_ / "b.txt"}).error().code, ErrorCode::version);
+}
+
 TEST_F(Ingest, FailedReplacementKeepsTheEarlierDataset) {
   ASSERT_TRUE(load({put("a.txt", "old text")}));
   options_.overwrite = true;

@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <ostream>
+
 #include "suanli/base/file.h"
 #include "suanli/base/test_folder.h"
 
@@ -40,6 +42,8 @@ struct BadLine {
   ErrorCode code;
   const char* says;
 };
+
+void PrintTo(const BadLine& bad, std::ostream* out) { *out << bad.says; }
 
 class JsonLineParserBad : public ::testing::TestWithParam<BadLine> {};
 

@@ -1,5 +1,5 @@
 // Which window each sample of each step uses: a pure function of (seed, step, index), so any worker
-// can say it without having seen the steps before (DESIGN 5.4).
+// can say it without having seen the steps before.
 //
 // Position p = step * samples_per_step + index lies in epoch p / N, where N is the number of
 // windows. Within an epoch the order is a keyed bijection of [0, N): a Feistel network over the

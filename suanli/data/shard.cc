@@ -132,12 +132,15 @@ Result<Shard> Shard::parse(ByteSpan bytes, std::string place) {
   return shard;
 }
 
-Status Shard::verify() const {
+Status Shard::verify(const std::atomic<bool>* stop) const {
   if (sha256(index_) != info_.index_digest)
     return corrupt("the document index does not match its digest");
   SUANLI_RETURN_IF_ERROR(verify_index());
   std::vector<Digest> leaves;
   for (std::size_t at = 0; at < tokens_.size(); at += kShardChunkBytes) {
+    if (stop != nullptr && stop->load(std::memory_order_relaxed))
+      return fail(ErrorCode::interrupted, "stopped on request before every byte was checked",
+                  place_, "run the command again");
     leaves.push_back(
         sha256(tokens_.subspan(at, std::min<std::size_t>(kShardChunkBytes, tokens_.size() - at))));
   }

@@ -9,6 +9,7 @@
 // verify() reads all.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <optional>
 #include <span>
@@ -80,8 +81,9 @@ class Shard {
   // The same for bytes in memory, which outlive the shard. `place` names them in errors.
   static Result<Shard> parse(ByteSpan bytes, std::string place);
 
-  // Reads everything and checks every digest, the index and the range of each token.
-  [[nodiscard]] Status verify() const;
+  // Reads everything and checks every digest, the index and the range of each token. Errors:
+  // corrupt; interrupted soon after `*stop` is true.
+  [[nodiscard]] Status verify(const std::atomic<bool>* stop = nullptr) const;
   // Checks chunk `i` of the tokens against `leaf`, a digest that tokens_root commits to.
   bool chunk_matches(std::uint64_t i, const Digest& leaf) const;
 

@@ -35,6 +35,7 @@ class Compiler {
     emit(std::move(fused.backward), Phase::backward, program_.backward);
     emit(std::move(fused.update), Phase::update, program_.update);
     name_values();
+    find_guards();
     find_index_bounds();
     plan();
     describe();
@@ -65,10 +66,11 @@ class Compiler {
     }
   }
 
-  // State that a kernel updates in place: the new value is the old value's buffer.
+  // State that a kernel updates in place: the new value, and every view of it, is the old value's buffer.
   void share_state(const Group& group) {
     for (std::size_t i = 0; i < group.outputs.size(); ++i)
-      value_[group.outputs[i]] = value_[group.inputs[i]];
+      std::replace(value_.begin(), value_.end(), ValueId{value_[group.outputs[i]]},
+                   ValueId{value_[group.inputs[i]]});
   }
 
   void emit(std::vector<Group> groups, Phase phase, std::vector<KernelCall>& calls) {
@@ -145,6 +147,21 @@ class Compiler {
         const ValueId value = value_[lowered_.lowered[id]];
         program_.value_of_node[id] = is_written(value) ? value : -1;
       }
+  }
+
+  void find_guards() {
+    const auto& update = program_.update;
+    const auto late = update.begin() + static_cast<std::ptrdiff_t>(program_.commit_index);
+    for (std::size_t i = 0; i < program_.outputs.size(); ++i) {
+      const Node& node = graph_.node(graph_.outputs()[i].node);
+      if (node.type != graph::f32({})) continue;
+      if (node.phase != Phase::update && node.op->name != "micro_sum") continue;
+      const ValueId value = program_.outputs[i].value;
+      const bool is_late = std::any_of(late, update.end(), [&](const KernelCall& call) {
+        return std::count(call.outputs.begin(), call.outputs.end(), value) > 0;
+      });
+      if (!is_late) program_.guards.push_back(i);
+    }
   }
 
   bool is_written(ValueId value) const {
@@ -257,16 +274,22 @@ class Compiler {
 
   void share_call(const KernelCall& call, int position, std::vector<Use>& use,
                   const std::vector<bool>& in_work) {
-    std::vector<bool> given(call.inputs.size(), false);
+    std::vector<ValueId> given;
+    // One value may be several operands, through views: the node and its reshape.
+    const auto read_element_for_element = [&](ValueId input) {
+      for (std::size_t i = 0; i < call.inputs.size(); ++i)
+        if (call.inputs[i] == input && call.region->inputs[i].access != Access::full) return false;
+      return true;
+    };
     for (ValueId output : call.outputs) {
-      if (!in_work[output]) continue;
-      for (std::size_t i = 0; i < call.inputs.size(); ++i) {
-        const ValueId input = call.inputs[i];
-        const bool dies = in_work[input] && use[input].last == position && !given[i];
-        const bool fits = call.region->inputs[i].access == Access::full &&
+      if (!in_work[output] || use[output].first != position) continue;
+      for (ValueId input : call.inputs) {
+        const bool dies = in_work[input] && use[input].last == position &&
+                          std::find(given.begin(), given.end(), input) == given.end();
+        const bool fits = read_element_for_element(input) &&
                           program_.values[input].type.bytes() == program_.values[output].type.bytes();
-        if (!dies || !fits || use[output].first != position) continue;
-        given[i] = true;
+        if (!dies || !fits) continue;
+        given.push_back(input);
         holder_[output] = holder_[input];
         break;
       }

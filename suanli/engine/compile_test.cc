@@ -75,6 +75,25 @@ TEST(Compile, ValuesThatAreReadLaterAreNeverOverwritten) {
     }
 }
 
+TEST(Compile, OneBufferIsTakenOverByOneOutputOnly) {
+  // h comes in twice, once through a view; both y and z could work in its place.
+  Graph graph;
+  graph::Builder b(graph);
+  const auto h = b.broadcast_to(b.input("x", graph::f32({8})), {4, 8});
+  const auto y = b.scale(h, 2), z = b.add(y, b.reshape(h, {4, 8}));
+  ASSERT_TRUE(graph.add_output("y", y) && graph.add_output("z", z));
+  const Program program = *compile(graph, {});
+  const auto offset = [&](std::size_t output) { return program.values[program.outputs[output].value].offset; };
+  EXPECT_NE(offset(0), offset(1));
+
+  // A buffer that is also read as a scalar is not worked on in place.
+  Graph scalar;
+  graph::Builder c(scalar);
+  const auto one = c.reduce_to(c.input("x", graph::f32({4})), {1});
+  ASSERT_TRUE(scalar.add_output("sum", c.add(one, c.reshape(one, {}))));
+  EXPECT_TRUE(test::Bench::make(scalar, {}, 1).has_value());
+}
+
 TEST(Compile, ACutThatTheExecutorCannotFeedIsRefused) {
   const Graph graph = *test::small_network(8, 1);
   const Result<Program> program = compile(graph, {}, graph::Cut{{0}}, 1);

@@ -194,9 +194,8 @@ Status Executor::backward(int slot) {
 }
 
 Status Executor::check_scalars() const {
-  for (const Program::NamedValue& output : program_->outputs) {
-    const Value& value = program_->values[output.value];
-    if (output.phase != Phase::update || value.type != graph::f32({})) continue;
+  for (std::size_t index : program_->guards) {
+    const Program::NamedValue& output = program_->outputs[index];
     SUANLI_ASSIGN_OR_RETURN(const double scalar, read_scalar(output.name));
     if (!std::isfinite(scalar))
       return fail(ErrorCode::not_finite, output.name + " is " + format("%g", scalar), output.name);

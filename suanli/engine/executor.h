@@ -94,8 +94,9 @@ class Executor {
   // and ids must be in range (error names input, position and value).
   Status forward(int slot, std::span<const HostTensor> inputs);
   Status backward(int slot);
-  // Runs update. Before anything is changed, every f32 scalar among the outputs is looked at: NaN or infinite is error
-  // not_finite and the state stays as it was.
+  // Runs update. Before anything is changed, the f32 scalars among the outputs that sum over micro-batches or come from
+  // the update phase (not from the new state) are looked at: NaN or infinite is error not_finite and the state stays
+  // as it was.
   Status update(std::span<const HostTensor> step_inputs);
 
   // Outputs, valid until the next step (forward outputs: of the last micro-batch in that slot).

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <limits>
 
 #include "suanli/engine/engine_test_support.h"
@@ -141,6 +142,69 @@ TEST(Executor, AValueThatIsNotFiniteStopsTheStepBeforeAnyChange) {
   ASSERT_TRUE(found.has_value());
   ASSERT_TRUE(found->has_value());
   EXPECT_THAT(**found, HasSubstr("parameter w2 holds inf at element 3 of f32[20x5]"));
+}
+
+Status one_step(Bench& bench, const std::vector<HostTensor>& inputs,
+                const std::vector<HostTensor>& step_inputs = {}) {
+  bench.executor->begin_step();
+  SUANLI_RETURN_IF_ERROR(bench.executor->forward(0, inputs));
+  SUANLI_RETURN_IF_ERROR(bench.executor->backward(0));
+  return bench.executor->update(step_inputs);
+}
+
+TEST(Executor, ASumThatIsNotFiniteIsRefusedToo) {
+  for (const std::int64_t micro_batches : {1, 2}) {
+    Graph graph;
+    ASSERT_TRUE(graph.set_micro_batches(micro_batches));
+    graph::Builder b(graph);
+    const auto sum = b.micro_sum(b.reduce_to(b.input("x", graph::f32({4})), {}));
+    ASSERT_TRUE(graph.add_output("sum", sum));
+    Result<Bench> bench = Bench::make(graph, {}, 1);
+    ASSERT_TRUE(bench.has_value());
+    const std::vector<float> good = {1, 2, 3, 4}, bad = {1, 2, 3, std::nanf("")};
+    EXPECT_TRUE(one_step(*bench, {host("x", good)}));
+    const Status status = one_step(*bench, {host("x", bad)});
+    ASSERT_FALSE(status.has_value());
+    EXPECT_EQ(status.error().code, ErrorCode::not_finite);
+  }
+}
+
+TEST(Executor, AScalarOfTheNewStateIsNotLookedAtBeforeItIsThere) {
+  // exp(x) overflows and leaves infinities where the norm of the new weights will lie.
+  Graph graph;
+  graph::Builder b(graph);
+  const auto w = b.param("w", graph::f32({4, 8}), "ones"), g = b.param("g", graph::f32({4, 8}), "zeros");
+  const auto largest = b.apply("reduce_max", {b.exp(b.input("x", graph::f32({4, 80})))});
+  b.set_phase(graph::Phase::update);
+  const auto m = b.state("m", graph::f32({4, 8}), "zeros"), v = b.state("v", graph::f32({4, 8}), "ones");
+  const auto one = b.step_input("one", graph::f32({}));
+  const auto m_next = b.apply("adamw_m", {m, g, one}, {{"beta1", 0.9}});
+  const auto v_next = b.apply("adamw_v", {v, g, one}, {{"beta2", 0.9}});
+  const auto w_next =
+      b.apply("adamw_w", {w, m_next, v_next, one, one, one}, {{"eps", 1.0}, {"decay", 0.5}});
+  const auto norm = b.apply("sum_squares", {b.reshape(w_next, {32})});  // a view is the new value too
+  ASSERT_TRUE(b.status()) << b.status().error().to_string();
+  ASSERT_TRUE(graph.add_update(w, w_next) && graph.add_update(m, m_next) && graph.add_update(v, v_next));
+  ASSERT_TRUE(graph.add_output("largest", largest) && graph.add_output("norm", norm));
+  Result<Bench> bench = Bench::make(graph, {}, 1);
+  ASSERT_TRUE(bench.has_value());
+  const std::vector<float> large(320, 1000.0F), rate = {1};
+  const Status status = one_step(*bench, {host("x", large)}, {host("one", rate)});
+  ASSERT_TRUE(status.has_value()) << status.error().to_string();
+  EXPECT_NEAR(*bench->executor->read_scalar("norm"), 32 * 0.5 * 0.5, 1e-5);
+}
+
+TEST(Executor, UpdatesTakeEffectTogether) {
+  Graph graph;
+  graph::Builder b(graph);
+  const auto a = b.param("a", graph::f32({4}), "ones"), c = b.param("c", graph::f32({4}), "zeros");
+  b.set_phase(graph::Phase::update);
+  ASSERT_TRUE(graph.add_update(a, b.reshape(c, {4})) && graph.add_update(c, b.reshape(a, {4})));
+  Result<Bench> bench = Bench::make(graph, {}, 1);
+  ASSERT_TRUE(bench.has_value());
+  ASSERT_TRUE(one_step(*bench, {}));
+  EXPECT_EQ(bench->read_state("a"), std::vector<float>(4, 0.0F));
+  EXPECT_EQ(bench->read_state("c"), std::vector<float>(4, 1.0F));
 }
 
 TEST(Executor, WrongInputsAreRefusedByName) {

@@ -83,6 +83,17 @@ class Partition {
     return a;
   }
 
+  // Merges the groups of all these nodes if that is safe. What it merged before it refuses is harmless.
+  bool merge_all(const std::vector<NodeId>& nodes) {
+    for (NodeId id : nodes) {
+      const NodeId a = group(nodes.front()), b = group(id);
+      if (a == b) continue;
+      if (!can_merge(a, b)) return false;
+      merge(a, b);
+    }
+    return true;
+  }
+
  private:
   // Is there a path source -> ... -> target with a group between them?
   bool reaches_through_others(NodeId source, NodeId target) {
@@ -190,14 +201,14 @@ Fused fuse(const Lowered& lowered) {
     for (NodeId id : group.nodes) taken[id] = true;
     by_phase[static_cast<int>(graph.node(group.nodes.front()).phase)].push_back(std::move(group));
   };
-  for (Group& group : find_patterns(graph)) take(std::move(group));
-
+  // A pattern holds only if no node is claimed twice and its kernel would not wait for itself. Groups of patterns take
+  // part in the partition: a region must not close a cycle with them.
   Partition partition(graph);
-  // The kernels of patterns are groups too: a region must not close a cycle with them.
-  for (const auto& groups : by_phase)
-    for (const Group& group : groups)
-      for (NodeId id : group.nodes)
-        partition.merge(partition.group(group.nodes.front()), partition.group(id));
+  for (Group& group : find_patterns(graph)) {
+    const bool free = std::none_of(group.nodes.begin(), group.nodes.end(),
+                                   [&](NodeId id) { return taken[id]; });
+    if (free && partition.merge_all(group.nodes)) take(std::move(group));
+  }
   grow_regions(graph, partition, taken);
 
   const std::vector<std::vector<NodeId>> users = graph.users();

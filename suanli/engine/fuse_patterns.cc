@@ -57,18 +57,28 @@ void find_layer_norm_backward(const Graph& graph, std::vector<Group>& found) {
     }
 }
 
+// For each state tensor the nodes of the update phase that read its buffer, also through views.
+std::vector<std::vector<NodeId>> find_update_readers(const Graph& graph) {
+  std::vector<std::vector<NodeId>> readers(graph.size());
+  for (NodeId id = 0; id < graph.size(); ++id) {
+    if (graph.node(id).phase != Phase::update) continue;
+    for (NodeId input : graph.node(id).inputs) readers[root_of(graph, input)].push_back(id);
+  }
+  return readers;
+}
+
 // Does `state` take `value`, and does nothing in the update phase read it but `reader`?
-bool only_updated_by(const Graph& graph, const std::vector<std::vector<NodeId>>& users, NodeId state,
+bool only_updated_by(const Graph& graph, const std::vector<std::vector<NodeId>>& readers, NodeId state,
                      NodeId value, NodeId reader) {
-  for (NodeId user : users[state])
-    if (graph.node(user).phase == Phase::update && user != reader) return false;
+  for (NodeId id : readers[state])
+    if (id != reader) return false;
   return std::any_of(graph.updates().begin(), graph.updates().end(), [&](const graph::Update& u) {
     return u.state == state && u.value == value;
   });
 }
 
 void find_adamw(const Graph& graph, std::vector<Group>& found) {
-  const std::vector<std::vector<NodeId>> users = graph.users();
+  const std::vector<std::vector<NodeId>> readers = find_update_readers(graph);
   for (NodeId w_next : graph.nodes_of("adamw_w")) {
     const Node& w_node = graph.node(w_next);
     const NodeId w = w_node.inputs[0], m_next = w_node.inputs[1], v_next = w_node.inputs[2];
@@ -76,9 +86,9 @@ void find_adamw(const Graph& graph, std::vector<Group>& found) {
     if (m_node.op->name != "adamw_m" || v_node.op->name != "adamw_v") continue;
     const NodeId m = m_node.inputs[0], v = v_node.inputs[0];
     if (m_node.inputs[1] != v_node.inputs[1] || m_node.inputs[2] != v_node.inputs[2]) continue;
-    if (!only_updated_by(graph, users, w, w_next, w_next) ||
-        !only_updated_by(graph, users, m, m_next, m_next) ||
-        !only_updated_by(graph, users, v, v_next, v_next))
+    if (!only_updated_by(graph, readers, w, w_next, w_next) ||
+        !only_updated_by(graph, readers, m, m_next, m_next) ||
+        !only_updated_by(graph, readers, v, v_next, v_next))
       continue;
     Group group{"adamw", {m_next, v_next, w_next},
                 {w, m, v, m_node.inputs[1], m_node.inputs[2], w_node.inputs[3], w_node.inputs[4],

@@ -92,5 +92,70 @@ TEST(Fuse, OneCastServesAllReadersOfAnOperand) {
   EXPECT_EQ(std::count(lowered->canonical.begin(), lowered->canonical.end(), graph::kNoNode), 1);
 }
 
+TEST(Fuse, AnOperandOfTwoPhasesHasACastInEachThatMayNotReadTheOther) {
+  Graph graph;
+  Builder b(graph);
+  const NodeId w = b.param("w", f32({16, 16}), "ones"), x = b.input("x", f32({16, 16}));
+  const NodeId h = b.exp(x);
+  const NodeId y = b.matmul(h, w);
+  b.set_phase(graph::Phase::backward);
+  const NodeId dy = b.matmul(b.matmul(y, w), h);  // reads y before forward does
+  b.set_phase(graph::Phase::forward);
+  const NodeId z = b.matmul(y, h);
+  b.set_phase(graph::Phase::update);
+  const NodeId next = b.matmul(w, w);
+  ASSERT_TRUE(b.status()) << b.status().error().to_string();
+  ASSERT_TRUE(graph.add_output("dy", dy) && graph.add_output("z", z) && graph.add_update(w, next));
+  Result<Lowered> lowered = lower(graph, Arithmetic::bf16);
+  ASSERT_TRUE(lowered.has_value()) << lowered.error().to_string();
+  // h, w and y in forward; y and the inner product in backward; w in update.
+  EXPECT_EQ(lowered->graph.nodes_of("cast").size(), 6U);
+}
+
+// The update of one parameter by AdamW; `rate` makes the learning rate from (builder, m', w).
+template <typename Rate>
+Graph adamw_graph(const Rate& rate) {
+  Graph graph;
+  Builder b(graph);
+  const NodeId w = b.param("w", f32({8}), "ones"), x = b.input("x", f32({8}));
+  const NodeId sum = b.micro_sum(x), read = b.micro_sum(w);
+  b.set_phase(graph::Phase::update);
+  const NodeId m = b.state("m", f32({8}), "zeros"), v = b.state("v", f32({8}), "zeros");
+  const NodeId one = b.step_input("one", f32({}));
+  const NodeId m_next = b.apply("adamw_m", {m, sum, one}, {{"beta1", 0.9}});
+  const NodeId v_next = b.apply("adamw_v", {v, sum, one}, {{"beta2", 0.9}});
+  const auto step = [&](NodeId from, NodeId lr) {
+    return b.apply("adamw_w", {from, m_next, v_next, lr, one, one}, {{"eps", 1e-8}, {"decay", 0.0}});
+  };
+  const NodeId w_next = step(w, rate(b, step, m_next, one, read));
+  SUANLI_CHECK(b.status().has_value());
+  SUANLI_CHECK(graph.add_update(m, m_next) && graph.add_update(v, v_next) && graph.add_update(w, w_next));
+  return graph;
+}
+
+std::int64_t adamw_kernels(const Graph& graph) {
+  const std::vector<std::string> names = kernels_of(fuse_graph(graph).update);
+  return std::count(names.begin(), names.end(), "adamw");
+}
+
+TEST(Fuse, AdamWIsOneKernelOnlyWhereItNeitherWaitsForItselfNorIsReadBesides) {
+  using Build = Builder&;
+  EXPECT_EQ(adamw_kernels(adamw_graph([](Build, auto&, NodeId, NodeId one, NodeId) { return one; })), 1);
+  // A rate that is made from the new moments.
+  EXPECT_EQ(adamw_kernels(adamw_graph([](Build b, auto&, NodeId m_next, NodeId, NodeId) {
+              return b.apply("sum_squares", {m_next});
+            })), 0);
+  // The old weights, read through a sum that shares their buffer.
+  EXPECT_EQ(adamw_kernels(adamw_graph([](Build b, auto&, NodeId, NodeId, NodeId read) {
+              return b.apply("sum_squares", {read});
+            })), 0);
+  // Moments that two weights share belong to one of them.
+  EXPECT_EQ(adamw_kernels(adamw_graph([](Build b, auto& step, NodeId, NodeId one, NodeId) {
+              const NodeId other = b.param("other", f32({8}), "ones");
+              SUANLI_CHECK(b.graph().add_update(other, step(other, one)).has_value());
+              return one;
+            })), 1);
+}
+
 }  // namespace
 }  // namespace suanli::engine

@@ -1,5 +1,8 @@
 #include "suanli/engine/lower.h"
 
+#include <array>
+
+#include "suanli/engine/fuse.h"
 #include "suanli/graph/op.h"
 
 namespace suanli::engine {
@@ -9,6 +12,7 @@ using graph::DType;
 using graph::kNoNode;
 using graph::Node;
 using graph::NodeId;
+using graph::Phase;
 
 // Which inputs of an op are GEMM operands.
 int operand_count(std::string_view op) {
@@ -20,7 +24,8 @@ int operand_count(std::string_view op) {
 class Lowering {
  public:
   Lowering(const graph::Graph& graph, Arithmetic arithmetic)
-      : from_(graph), arithmetic_(arithmetic), casts_(graph.size(), kNoNode) {
+      : from_(graph), arithmetic_(arithmetic) {
+    casts_.fill(std::vector<NodeId>(graph.size(), kNoNode));
     result_.lowered.assign(graph.size(), kNoNode);
   }
 
@@ -31,9 +36,10 @@ class Lowering {
     SUANLI_RETURN_IF_ERROR(result_.graph.set_micro_batches(from_.micro_batches()));
     for (const graph::Output& output : from_.outputs())
       SUANLI_RETURN_IF_ERROR(result_.graph.add_output(output.name, result_.lowered[output.node]));
-    for (const graph::Update& update : from_.updates())
-      SUANLI_RETURN_IF_ERROR(result_.graph.add_update(result_.lowered[update.state],
-                                                      result_.lowered[update.value]));
+    for (const graph::Update& update : from_.updates()) {
+      SUANLI_ASSIGN_OR_RETURN(const NodeId value, apart_from_state(result_.lowered[update.value]));
+      SUANLI_RETURN_IF_ERROR(result_.graph.add_update(result_.lowered[update.state], value));
+    }
     return std::move(result_);
   }
 
@@ -58,24 +64,39 @@ class Lowering {
     return {};
   }
 
-  // The bf16 copy of canonical node `id`, made at its first reader.
+  // All updates take effect together: a new value that is a view of another state tensor is copied before that changes.
+  Result<NodeId> apart_from_state(NodeId value) {
+    if (!graph::is_source(result_.graph.node(root_of(result_.graph, value)))) return value;
+    Node node;
+    node.op = &graph::op("scale");
+    node.inputs = {value};
+    node.attrs = {{"factor", 1.0}};
+    node.phase = Phase::update;
+    node.block = result_.graph.node(value).block;
+    return append(std::move(node), kNoNode);
+  }
+
+  // The bf16 copy of canonical node `id`, made at its first reader in the phase; backward may read that of forward.
   Result<NodeId> cast(NodeId id, const Node& reader) {
     if (from_.node(id).type.dtype != DType::f32) return result_.lowered[id];
-    if (casts_[id] == kNoNode) {
+    const NodeId of_forward = casts_[static_cast<std::size_t>(Phase::forward)][id];
+    if (reader.phase == Phase::backward && of_forward != kNoNode) return of_forward;
+    NodeId& made = casts_[static_cast<std::size_t>(reader.phase)][id];
+    if (made == kNoNode) {
       Node node;
       node.op = &graph::op("cast");
       node.inputs = {result_.lowered[id]};
       node.attrs = {{"dtype", std::string("bf16")}};
       node.phase = reader.phase;
       node.block = reader.block;
-      SUANLI_ASSIGN_OR_RETURN(casts_[id], append(std::move(node), kNoNode));
+      SUANLI_ASSIGN_OR_RETURN(made, append(std::move(node), kNoNode));
     }
-    return casts_[id];
+    return made;
   }
 
   const graph::Graph& from_;
   const Arithmetic arithmetic_;
-  std::vector<NodeId> casts_;
+  std::array<std::vector<NodeId>, 3> casts_;  // by phase; canonical node -> its cast
   Lowered result_;
 };
 

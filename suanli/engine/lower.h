@@ -1,5 +1,6 @@
 // Lowering: a copy of the live part of a graph in which the target's arithmetic is explicit. For bf16 the float operands of
-// every GEMM and of attention pass through a cast node, one per value however many readers it has.
+// every GEMM and of attention pass through a cast node, one per value however many readers it has (the update phase, which
+// may not read values of the others, has its own).
 #pragma once
 
 #include <vector>
@@ -12,7 +13,7 @@ namespace suanli::engine {
 
 struct Lowered {
   graph::Graph graph;
-  std::vector<graph::NodeId> canonical;  // lowered node -> canonical node, kNoNode for a cast added here
+  std::vector<graph::NodeId> canonical;  // lowered node -> canonical node, kNoNode for what is added here
   std::vector<graph::NodeId> lowered;    // canonical node -> lowered node, kNoNode if not live
 };
 

@@ -77,6 +77,9 @@ struct Program {
     graph::Phase phase;
   };
   std::vector<NamedValue> outputs;
+  // Of the outputs the f32 scalars of the step (sums over micro-batches, and what the update phase makes before
+  // commit_index): they are looked at before state changes.
+  std::vector<std::size_t> guards;
   std::vector<NamedValue> sources;      // inputs, step inputs, params, states
   std::vector<ValueId> accumulators;    // zeroed when a step begins
   std::vector<IndexBound> index_bounds;

@@ -1,6 +1,6 @@
 // A region: a chain (in general a small DAG) of elementwise ops run as one kernel. Its values are f32 registers, each one
 // L1-sized tile of the region's shape; only its inputs and outputs touch memory. On the CPU the bytecode runs over tiles
-// with Highway; on a GPU it will be printed as one kernel (DESIGN 5.2).
+// with Highway; on a GPU it will be printed as one kernel.
 #pragma once
 
 #include <cstdint>

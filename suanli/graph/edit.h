@@ -1,4 +1,4 @@
-// Changes the structure of a job while it trains (DESIGN 5.13): a new graph, and for each of its
+// Changes the structure of a job while it trains: a new graph, and for each of its
 // state tensors the rule that makes it from the old ones, optimizer state included. An edit is
 // data: it can be stored, priced and replayed.
 //

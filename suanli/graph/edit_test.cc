@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <ostream>
+
 #include <cmath>
 #include <cstdint>
 #include <functional>
@@ -245,6 +247,8 @@ struct BadRule {
   StateRule rule;  // for t, f32[2x3] before and f32[4x3] after
   const char* message;
 };
+
+void PrintTo(const BadRule& bad, std::ostream* out) { *out << "rule for '" << bad.rule.to << "'"; }
 
 class EditErrors : public ::testing::TestWithParam<BadRule> {};
 

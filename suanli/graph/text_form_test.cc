@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <ostream>
+
 #include <cmath>
 #include <limits>
 
@@ -141,6 +143,8 @@ struct BadLine {
   const char* line;
   const char* message;
 };
+
+void PrintTo(const BadLine& bad, std::ostream* out) { *out << "line " << bad.number; }
 
 class TextFormErrors : public ::testing::TestWithParam<BadLine> {};
 

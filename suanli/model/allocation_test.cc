@@ -1,4 +1,4 @@
-// A steady training step allocates nothing (DESIGN 5.2). malloc and its kin are replaced for this
+// A steady training step allocates nothing. malloc and its kin are replaced for this
 // test binary by versions that count while a test asks for it; operator new comes through malloc.
 // Sanitizers replace malloc themselves, so under them these tests are skipped.
 

@@ -126,6 +126,7 @@ Result<TrainedModel::Score> TrainedModel::evaluate(const std::string& folder, da
                                                    std::int64_t batches) {
   SUANLI_ASSIGN_OR_RETURN(const data::Dataset dataset, data::Dataset::open(folder));
   SUANLI_RETURN_IF_ERROR(check_dataset(dataset, impl_->model, impl_->run.info.tokenizer));
+  SUANLI_RETURN_IF_ERROR(dataset.verify(impl_->stop));
   SUANLI_ASSIGN_OR_RETURN(const data::Windows windows,
                           data::Windows::create(dataset, split, impl_->model.context));
   SUANLI_ASSIGN_OR_RETURN(

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 
 #include <cmath>
+#include <filesystem>
 
 #include "suanli/train/test_run.h"
 
@@ -126,11 +127,33 @@ TEST_F(Generate, AnotherTextIsHarder) {
   EXPECT_GT(other->evaluation.loss, own->evaluation.loss + 1);
 }
 
+TEST_F(Generate, ADamagedDatasetIsNotMeasured) {
+  const std::string copy = *folder_ / "damaged";
+  write_dataset(copy, periodic_text(4000));
+  const auto dataset = data::Dataset::open(copy);
+  ASSERT_TRUE(dataset);
+  const std::string shard = copy + "/" + dataset->info().of(data::Split::valid).front().file;
+  std::string bytes = read_file(shard).value_or("");
+  bytes[500] = static_cast<char>(bytes[500] ^ 1);
+  ASSERT_TRUE(write_file_atomic(shard, as_bytes(bytes)));
+  const auto score = model_->evaluate(copy, data::Split::valid);
+  ASSERT_FALSE(score);
+  EXPECT_EQ(score.error().code, ErrorCode::corrupt);
+  EXPECT_EQ(score.error().place, shard);
+}
+
 TEST_F(Generate, AnAbsentRunOrOneWithoutSnapshotIsNamed) {
   const auto absent = TrainedModel::load(*folder_ / "absent");
   ASSERT_FALSE(absent);
   EXPECT_EQ(absent.error().code, ErrorCode::not_found);
   EXPECT_THAT(absent.error().to_string(), HasSubstr("absent"));
+  const std::string begun = *folder_ / "begun";
+  std::filesystem::copy(run(), begun, std::filesystem::copy_options::recursive);
+  std::filesystem::remove_all(begun + "/checkpoints");
+  const auto empty = TrainedModel::load(begun);
+  ASSERT_FALSE(empty);
+  EXPECT_EQ(empty.error().code, ErrorCode::not_found);
+  EXPECT_EQ(empty.error().place, begun);
   const auto no_data = model_->evaluate(*folder_ / "absent", data::Split::valid);
   ASSERT_FALSE(no_data);
   EXPECT_EQ(no_data.error().code, ErrorCode::not_found);

@@ -124,27 +124,47 @@ std::string kept_lines(std::string_view text, std::int64_t last_step) {
   }
 }
 
+Flops most_flops(std::string_view text) {
+  Flops most;
+  while (!text.empty()) {
+    const std::size_t end = std::min(text.find('\n'), text.size());
+    const json record = json::parse(text.substr(0, end), nullptr, /*allow_exceptions=*/false);
+    text.remove_prefix(std::min(end + 1, text.size()));
+    if (!record.is_object()) continue;
+    const auto total = record.find("flops_total");
+    if (total != record.end() && total->is_number())
+      most = std::max(most, Flops(total->get<double>()));
+  }
+  return most;
+}
+
 Result<MetricsFile> MetricsFile::open(const std::string& path, std::int64_t last_step) {
+  Flops spent;
   struct stat info;
   if (::stat(path.c_str(), &info) == 0 && S_ISREG(info.st_mode)) {
     SUANLI_ASSIGN_OR_RETURN(const std::string text, read_file(path, Bytes(std::int64_t{1} << 36)));
+    spent = most_flops(text);
     const std::string kept = kept_lines(text, last_step);
     if (kept != text) SUANLI_RETURN_IF_ERROR(write_file_atomic(path, as_bytes(kept)));
   }
   const int descriptor = ::open(path.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0666);
   if (descriptor < 0) return tl::unexpected(system_error(errno, "opening the metrics", path));
-  return MetricsFile(path, descriptor);
+  MetricsFile file(path, descriptor);
+  file.spent_before_ = spent;
+  return file;
 }
 
 MetricsFile::MetricsFile(MetricsFile&& other) noexcept
     : path_(std::move(other.path_)),
       descriptor_(std::exchange(other.descriptor_, -1)),
-      torn_(other.torn_) {}
+      torn_(other.torn_),
+      spent_before_(other.spent_before_) {}
 
 MetricsFile& MetricsFile::operator=(MetricsFile&& other) noexcept {
   std::swap(path_, other.path_);
   std::swap(descriptor_, other.descriptor_);
   std::swap(torn_, other.torn_);
+  std::swap(spent_before_, other.spent_before_);
   return *this;
 }
 

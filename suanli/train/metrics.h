@@ -31,6 +31,9 @@ class MetricsFile {
   MetricsFile& operator=(MetricsFile&& other) noexcept;
   ~MetricsFile();
 
+  // The largest flops_total of the lines found at opening, removed ones included: what the run has really spent.
+  Flops spent_before() const { return spent_before_; }
+
   // After a failure (no_space) the next append begins on a line of its own.
   [[nodiscard]] Status append(std::string_view line);
 
@@ -39,9 +42,13 @@ class MetricsFile {
   std::string path_;
   int descriptor_ = -1;
   bool torn_ = false;  // the file ends inside a line
+  Flops spent_before_;
 };
 
 // The lines of `text` that a run continuing after `last_step` keeps.
 std::string kept_lines(std::string_view text, std::int64_t last_step);
+
+// The largest flops_total in the lines of `text`.
+Flops most_flops(std::string_view text);
 
 }  // namespace suanli::train

@@ -80,6 +80,22 @@ TEST(Metrics, FileGrowsAndIsCutBackOnReopening) {
             step_line(1) + "\n" + step_line(2) + "\n" + step_line(3) + "\n" + step_line(4) + "\n");
 }
 
+TEST(Metrics, KnowsWhatWasSpentAlsoInLinesThatAreRemoved) {
+  const TestFolder folder;
+  const std::string path = folder / "metrics.jsonl";
+  StepRecord record{};
+  for (int step = 1; step <= 4; ++step) {
+    auto file = MetricsFile::open(path, step);
+    ASSERT_TRUE(file);
+    record.step = step;
+    record.flops_total = Flops(1e12 * step);
+    ASSERT_TRUE(file->append(metrics_line(record)));
+  }
+  EXPECT_EQ(MetricsFile::open(path, 2)->spent_before(), Flops(4e12));
+  EXPECT_EQ(MetricsFile::open(path, 2)->spent_before(), Flops(2e12)) << "the lines are gone now";
+  EXPECT_EQ(most_flops("{\"flops_total\": \"x\"}\n[1]\n{\"flops_total\": 3}"), Flops(3));
+}
+
 TEST(Metrics, AFullDiskIsAnError) {
   auto file = MetricsFile::open("/dev/full", 0);
   if (!file) GTEST_SKIP() << "no /dev/full here";

@@ -90,6 +90,16 @@ TEST_F(Refusal, ResumingWithAnotherModelNamesTheKey) {
   EXPECT_EQ(describe_run(job().run.dir)->job.train.lr, 3e-3);
 }
 
+TEST_F(Refusal, FewerStepsThanAreDone) {
+  ASSERT_TRUE(run_job(job()));
+  const FinalState before = final_state(job().run.dir);
+  JobConfig shorter = job();
+  shorter.train.steps = 5;
+  expect_refused(shorter, true, ErrorCode::config, {"train.steps", "is 5", "has done 8"});
+  EXPECT_EQ(final_state(job().run.dir), before);
+  EXPECT_EQ(describe_run(job().run.dir)->job.train.steps, 8);
+}
+
 TEST_F(Refusal, WhatTheJobLeavesOpenIsTakenFromTheRun) {
   ASSERT_TRUE(run_job(job()));
   JobConfig open = job();
@@ -149,7 +159,29 @@ TEST_F(Refusal, AFolderWithOtherFiles) {
   expect_refused(job(), false, ErrorCode::foreign, {"notes.txt"});
 }
 
-TEST_F(Refusal, DamagedShardsAndRunFiles) {
+TEST_F(Refusal, AFlippedTokenInAShard) {
+  ASSERT_TRUE(run_job(job()));
+  const FinalState before = final_state(job().run.dir);
+  const auto dataset = data::Dataset::open(data_);
+  ASSERT_TRUE(dataset);
+  for (const data::Split split : data::kSplits) {
+    const std::string shard = data_ + "/" + dataset->info().of(split).front().file;
+    const std::string whole = read_file(shard).value_or("");
+    std::string flipped = whole;
+    flipped[500] = static_cast<char>(flipped[500] ^ 1);
+    ASSERT_TRUE(write_file_atomic(shard, as_bytes(flipped)));
+    JobConfig fresh = job();
+    fresh.run.dir = folder_ / "second";
+    expect_refused(fresh, false, ErrorCode::corrupt, {shard});
+    JobConfig longer = job();
+    longer.train.steps = 12;
+    expect_refused(longer, true, ErrorCode::corrupt, {shard});
+    ASSERT_TRUE(write_file_atomic(shard, as_bytes(whole)));
+  }
+  EXPECT_EQ(final_state(job().run.dir), before);
+}
+
+TEST_F(Refusal, DamagedListsAndRunFiles) {
   ASSERT_TRUE(run_job(job()));
   ASSERT_TRUE(write_file_atomic(job().run.dir + "/run.json", as_bytes("{")));
   expect_refused(job(), true, ErrorCode::corrupt, {"run.json"});

@@ -64,8 +64,10 @@ Result<Restored> restore_latest(const checkpoint::Tier& tier, engine::State& sta
   const auto is_wanted = [&](std::string_view name) {
     return !parameters_only || state.find(name) != nullptr;
   };
-  SUANLI_ASSIGN_OR_RETURN(checkpoint::LoadedSnapshot loaded,
-                          checkpoint::load_latest(tier, is_wanted));
+  auto latest = checkpoint::load_latest(tier, is_wanted);
+  if (!latest && latest.error().place.empty())
+    return tl::unexpected(std::move(latest).error().within(place));
+  SUANLI_ASSIGN_OR_RETURN(checkpoint::LoadedSnapshot loaded, std::move(latest));
   const checkpoint::Snapshot& snapshot = loaded.snapshot;
   const std::string from = place + ": snapshot of step " + std::to_string(snapshot.step);
   SUANLI_ASSIGN_OR_RETURN(SnapshotMeta meta, parse_meta(snapshot.meta_json, from));

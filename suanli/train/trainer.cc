@@ -120,6 +120,13 @@ Result<Restored> starting_point(bool resume, const checkpoint::Tier& tier, Setup
   return start;
 }
 
+// What a killed session did after its last checkpoint is spent all the same: a budget counts it.
+void book_lost_work(meter::Work& work, Flops spent) {
+  if (spent <= work.total) return;
+  work.by_op["lost"] += spent - work.total;
+  work.total = spent;
+}
+
 }  // namespace
 
 Result<TrainReport> train(const JobConfig& given, const TrainOptions& options) {
@@ -139,13 +146,23 @@ Result<TrainReport> train(const JobConfig& given, const TrainOptions& options) {
 
   SUANLI_ASSIGN_OR_RETURN(const auto setup, Setup::create(job, std::move(dataset), *options.clock));
   if (!options.resume) SUANLI_RETURN_IF_ERROR(check_budget(*setup));
+  // Opening looked at the shards' headers alone. A stop meanwhile is the session's to tell.
+  if (Status intact = setup->dataset.verify(options.stop);
+      !intact && intact.error().code != ErrorCode::interrupted)
+    return tl::unexpected(std::move(intact).error());
   SUANLI_ASSIGN_OR_RETURN(const Peak peak, find_peak(*setup, options));
   SUANLI_ASSIGN_OR_RETURN(const auto tier,
                           checkpoint::LocalTier::open(place, checkpoint::LocalTier::Access::owner));
-  SUANLI_ASSIGN_OR_RETURN(const Restored start, starting_point(options.resume, *tier, *setup,
+  SUANLI_ASSIGN_OR_RETURN(Restored start, starting_point(options.resume, *tier, *setup,
                                                                folder.paths(), graph_digest));
+  if (start.meta.step > job.train.steps)
+    return fail(ErrorCode::config,
+                "'train.steps' is " + std::to_string(job.train.steps) + " but the run has done " +
+                    std::to_string(start.meta.step),
+                place, "raise it, or use the run as it is");
   SUANLI_ASSIGN_OR_RETURN(MetricsFile metrics,
                           MetricsFile::open(folder.paths().metrics(), start.meta.step));
+  book_lost_work(start.meta.usage.work, metrics.spent_before());
   if (options.resume) {
     SUANLI_RETURN_IF_ERROR(folder.update_job(job));
   } else {

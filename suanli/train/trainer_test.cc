@@ -9,6 +9,7 @@
 #include <sstream>
 #include <thread>
 
+#include "suanli/train/metrics.h"
 #include "suanli/train/run_folder.h"
 #include "suanli/train/test_run.h"
 
@@ -313,6 +314,30 @@ TEST_F(Trainer, ABudgetStopsBeforeItIsExceededAndALargerOneGoesOn) {
   ASSERT_FALSE(refused);
   EXPECT_EQ(refused.error().code, ErrorCode::config);
   EXPECT_THAT(refused.error().message, HasSubstr("does not pay for one step"));
+}
+
+TEST_F(Trainer, ABudgetCountsWhatAKilledSessionDidAfterItsLastCheckpoint) {
+  JobConfig j = job();
+  j.train.steps = 4;
+  ASSERT_TRUE(run_job(j));
+  const std::string metrics = j.run.dir + "/metrics.jsonl";
+  Recorder probe;
+  ASSERT_TRUE(run_job(job("probe"), probe));
+  const double step = probe.start.step_flops.value();
+  StepRecord lost{};
+  lost.step = 5;
+  lost.flops_total = Flops(1000 * step);
+  const std::string lines = read_file(metrics).value_or("") + metrics_line(lost) + "\n";
+  ASSERT_TRUE(write_file_atomic(metrics, as_bytes(lines)));
+
+  j.train.steps = 8;
+  j.run.budget = 900 * step;
+  const auto spent = run_job(j, true);
+  ASSERT_TRUE(spent) << spent.error().to_string();
+  EXPECT_EQ(spent->outcome, Outcome::budget_spent);
+  EXPECT_EQ(spent->step, 4);
+  j.run.budget = 1100 * step;
+  EXPECT_EQ(run_job(j, true)->outcome, Outcome::finished);
 }
 
 TEST_F(Trainer, ACapHoldsTheRunBackAndOneTooLowIsRefused) {
