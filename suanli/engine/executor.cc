@@ -182,6 +182,7 @@ Status Executor::check_bounds(const HostTensor& tensor) const {
 
 Status Executor::forward(int slot, std::span<const HostTensor> inputs) {
   SUANLI_CHECK(slot >= 0 && slot < program_->target.slots);
+  SUANLI_CHECK(slot == 0 || program_->micro_batches > 1);
   SUANLI_RETURN_IF_ERROR(load(inputs, "input", slot));
   run(Phase::forward, slot, 0, impl_->calls[0].size());
   return {};

@@ -90,6 +90,8 @@ class Executor {
   const Program& program() const { return *program_; }
 
   void begin_step();
+  // Slots are for several micro-batches in flight: with one micro-batch per step only slot 0 may be used, since its
+  // values are the sums that update reads.
   // Copies the inputs of one micro-batch into the slot and runs forward. Every input must be given, with its exact size,
   // and ids must be in range (error names input, position and value).
   Status forward(int slot, std::span<const HostTensor> inputs);
@@ -99,7 +101,8 @@ class Executor {
   // as it was.
   Status update(std::span<const HostTensor> step_inputs);
 
-  // Outputs, valid until the next step (forward outputs: of the last micro-batch in that slot).
+  // Outputs, valid until the next step (forward outputs: of the last micro-batch in that slot; an output that is a state
+  // tensor shows its new value after update).
   Result<double> read_scalar(std::string_view output, int slot = 0) const;
   Status read(std::string_view output, std::span<std::byte> bytes, int slot = 0) const;
 
