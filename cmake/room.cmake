@@ -12,6 +12,8 @@ target_compile_features(suanli_options INTERFACE cxx_std_20)
 target_compile_options(suanli_options INTERFACE
   $<BUILD_INTERFACE:-Wall -Wextra -Wpedantic -Wshadow -Wnon-virtual-dtor -Woverloaded-virtual -ffp-contract=off>
   $<BUILD_INTERFACE:$<$<BOOL:${SUANLI_WERROR}>:-Werror>>
+  # clang finds a deprecated call inside libstdc++ 12's stable_sort.
+  $<BUILD_INTERFACE:$<$<CXX_COMPILER_ID:Clang>:-Wno-deprecated-declarations>>
   # g++ 12 warns of "text" + std::string without cause (GCC bug 105651).
   $<BUILD_INTERFACE:$<$<CXX_COMPILER_ID:GNU>:-Wno-restrict>>)
 if(SUANLI_SANITIZE)
