@@ -17,7 +17,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr const char* kReference = "docs/reference/job.md lists all keys";
+constexpr const char* kReference = "`suanli help job` lists all keys";
 
 std::string line_of(const std::string& place, const toml::source_region& source) {
   return place + ":" + std::to_string(source.begin.line);
