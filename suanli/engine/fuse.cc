@@ -35,16 +35,6 @@ std::optional<Access> access_of(const Shape& operand, const Shape& shape) {
   return std::nullopt;
 }
 
-NodeId root_of(const Graph& graph, NodeId id) {
-  for (;;) {
-    const Node& node = graph.node(id);
-    const bool alias = node.op->op_class == OpClass::view ||
-                       (node.op->name == "micro_sum" && graph.micro_batches() == 1);
-    if (!alias) return id;
-    id = node.inputs[0];
-  }
-}
-
 namespace {
 
 constexpr std::size_t kMaxRegionNodes = 24;  // keeps a region's live tiles within L1 and L2

@@ -33,7 +33,4 @@ Fused fuse(const Lowered& lowered);
 // How an operand of shape `operand` is read by an elementwise op of shape `shape`, if a region can do that.
 std::optional<Access> access_of(const graph::Shape& operand, const graph::Shape& shape);
 
-// The node whose buffer a node shares: through views, and through micro_sum when there is one micro-batch.
-graph::NodeId root_of(const graph::Graph& graph, graph::NodeId id);
-
 }  // namespace suanli::engine

@@ -2,7 +2,6 @@
 
 #include <array>
 
-#include "suanli/engine/fuse.h"
 #include "suanli/graph/op.h"
 
 namespace suanli::engine {
@@ -101,6 +100,16 @@ class Lowering {
 };
 
 }  // namespace
+
+NodeId root_of(const graph::Graph& graph, NodeId id) {
+  for (;;) {
+    const Node& node = graph.node(id);
+    const bool alias = node.op->op_class == graph::OpClass::view ||
+                       (node.op->name == "micro_sum" && graph.micro_batches() == 1);
+    if (!alias) return id;
+    id = node.inputs[0];
+  }
+}
 
 Result<Lowered> lower(const graph::Graph& graph, Arithmetic arithmetic) {
   return Lowering(graph, arithmetic).run();

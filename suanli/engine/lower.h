@@ -19,4 +19,7 @@ struct Lowered {
 
 Result<Lowered> lower(const graph::Graph& graph, Arithmetic arithmetic);
 
+// The node whose buffer a node shares: through views, and through micro_sum when there is one micro-batch.
+graph::NodeId root_of(const graph::Graph& graph, graph::NodeId id);
+
 }  // namespace suanli::engine

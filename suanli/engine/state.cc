@@ -32,15 +32,11 @@ Status State::initialize(const graph::Graph& graph, std::uint64_t seed) {
     }
     if (node.type.dtype != graph::DType::f32)
       return fail(ErrorCode::unsupported, "state of type " + node.type.to_string(), node.name);
+    SUANLI_ASSIGN_OR_RETURN(const graph::RefTensor initial, graph::initial_value(node, seed));
     SUANLI_ASSIGN_OR_RETURN(Buffer buffer, device_.allocate(node.type.bytes()));
-    if (const std::string* init = node.attrs.find_word("init"); init && *init == "zeros") {
-      device_.fill_zero(device_.compute(), buffer.data(), node.type.bytes());
-    } else {
-      SUANLI_ASSIGN_OR_RETURN(const graph::RefTensor initial, graph::initial_value(node, seed));
-      const std::vector<float> values(initial.data.begin(), initial.data.end());
-      device_.copy(device_.compute(), buffer.data(), values.data(), node.type.bytes());
-      device_.synchronize(device_.compute());
-    }
+    const std::vector<float> values(initial.data.begin(), initial.data.end());
+    device_.copy(device_.compute(), buffer.data(), values.data(), node.type.bytes());
+    device_.synchronize(device_.compute());
     tensors_.push_back({node.name, node.type, std::move(buffer)});
   }
   return {};

@@ -17,8 +17,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr const char* kReference = "`suanli help job` lists all keys";
-
 std::string line_of(const std::string& place, const toml::source_region& source) {
   return place + ":" + std::to_string(source.begin.line);
 }

@@ -247,7 +247,7 @@ Status assign(const Key& key, const JobValue& value, JobConfig& job, const std::
   return fail(ErrorCode::config,
               "'" + key.full_name() + "' is " + print_given(value) + " but should be " +
                   expected_of(key) + hint,
-              place, "correct the value; `suanli help job` lists all keys");
+              place, "correct the value; " + std::string(kReference));
 }
 
 std::string print_value(const Key& key, const JobConfig& job) {

@@ -69,6 +69,9 @@ std::string expected_of(const Key& key);
 // The names of the fixed keys that differ.
 std::vector<const Key*> changed_fixed_keys(const JobConfig& a, const JobConfig& b);
 
+// Where a person finds the keys; the end of every next step about one.
+inline constexpr const char* kReference = "`suanli help job` lists all keys";
+
 // The reference page, docs/reference/job.md.
 std::string job_reference_markdown();
 

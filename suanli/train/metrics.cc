@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <nlohmann/json.hpp>
 #include <utility>
@@ -21,9 +22,7 @@ std::string dump(const json& line) {
   return line.dump(-1, ' ', false, json::error_handler_t::replace);
 }
 
-bool is_kept(std::string_view line, std::int64_t last_step) {
-  const json record = json::parse(line, nullptr, /*allow_exceptions=*/false);
-  if (!record.is_object()) return false;
+bool is_kept(const json& record, std::int64_t last_step) {
   const auto step = record.find("step");
   return step != record.end() && step->is_number_integer() &&
          step->get<std::int64_t>() <= last_step;
@@ -113,29 +112,21 @@ std::string end_line(std::int64_t step, std::string_view outcome) {
   return dump({{"kind", "end"}, {"step", step}, {"outcome", outcome}});
 }
 
-std::string kept_lines(std::string_view text, std::int64_t last_step) {
-  std::string kept;
-  while (true) {
-    const std::size_t newline = text.find('\n');
-    if (newline == std::string_view::npos) return kept;  // what follows was never finished
-    const std::string_view line = text.substr(0, newline);
-    if (is_kept(line, last_step)) (kept += line) += '\n';
-    text.remove_prefix(newline + 1);
-  }
-}
-
-Flops most_flops(std::string_view text) {
-  Flops most;
+EarlierLines read_lines(std::string_view text, std::int64_t last_step) {
+  EarlierLines lines;
   while (!text.empty()) {
-    const std::size_t end = std::min(text.find('\n'), text.size());
-    const json record = json::parse(text.substr(0, end), nullptr, /*allow_exceptions=*/false);
-    text.remove_prefix(std::min(end + 1, text.size()));
+    const std::size_t newline = text.find('\n');
+    const bool is_whole = newline != std::string_view::npos;  // else it was never finished
+    const std::string_view line = text.substr(0, newline);
+    text.remove_prefix(is_whole ? newline + 1 : text.size());
+    const json record = json::parse(line, nullptr, /*allow_exceptions=*/false);
     if (!record.is_object()) continue;
+    if (is_whole && is_kept(record, last_step)) (lines.kept += line) += '\n';
     const auto total = record.find("flops_total");
     if (total != record.end() && total->is_number())
-      most = std::max(most, Flops(total->get<double>()));
+      lines.spent = std::max(lines.spent, Flops(total->get<double>()));
   }
-  return most;
+  return lines;
 }
 
 Result<MetricsFile> MetricsFile::open(const std::string& path, std::int64_t last_step) {
@@ -143,9 +134,9 @@ Result<MetricsFile> MetricsFile::open(const std::string& path, std::int64_t last
   struct stat info;
   if (::stat(path.c_str(), &info) == 0 && S_ISREG(info.st_mode)) {
     SUANLI_ASSIGN_OR_RETURN(const std::string text, read_file(path, Bytes(std::int64_t{1} << 36)));
-    spent = most_flops(text);
-    const std::string kept = kept_lines(text, last_step);
-    if (kept != text) SUANLI_RETURN_IF_ERROR(write_file_atomic(path, as_bytes(kept)));
+    const EarlierLines lines = read_lines(text, last_step);
+    spent = lines.spent;
+    if (lines.kept != text) SUANLI_RETURN_IF_ERROR(write_file_atomic(path, as_bytes(lines.kept)));
   }
   const int descriptor = ::open(path.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0666);
   if (descriptor < 0) return tl::unexpected(system_error(errno, "opening the metrics", path));

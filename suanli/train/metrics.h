@@ -31,7 +31,8 @@ class MetricsFile {
   MetricsFile& operator=(MetricsFile&& other) noexcept;
   ~MetricsFile();
 
-  // The largest flops_total of the lines found at opening, removed ones included: what the run has really spent.
+  // The largest flops_total of the lines found at opening, removed ones included: what the run has
+  // really spent.
   Flops spent_before() const { return spent_before_; }
 
   // After a failure (no_space) the next append begins on a line of its own.
@@ -45,10 +46,11 @@ class MetricsFile {
   Flops spent_before_;
 };
 
-// The lines of `text` that a run continuing after `last_step` keeps.
-std::string kept_lines(std::string_view text, std::int64_t last_step);
-
-// The largest flops_total in the lines of `text`.
-Flops most_flops(std::string_view text);
+// What an earlier session left in `text`.
+struct EarlierLines {
+  std::string kept;  // the lines that a run continuing after `last_step` keeps
+  Flops spent;       // the largest flops_total, in lines that are not kept too
+};
+EarlierLines read_lines(std::string_view text, std::int64_t last_step);
 
 }  // namespace suanli::train

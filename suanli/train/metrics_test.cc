@@ -52,12 +52,13 @@ TEST(Metrics, LinesAreJsonOfOneLine) {
 
 TEST(Metrics, KeepsWhatARunThatGoesOnHasReallyDone) {
   const std::string two = step_line(1) + "\n" + step_line(2) + "\n";
-  EXPECT_EQ(kept_lines(two + step_line(3) + "\n", 2), two);
-  EXPECT_EQ(kept_lines(two + step_line(2), 2), two) << "a line without its end was never finished";
-  EXPECT_EQ(kept_lines(two + "{\"kind\": \"st\n", 2), two) << "damaged";
-  EXPECT_EQ(kept_lines("\n[]\n\"x\"\n{}\n{\"step\": \"1\"}\n{\"step\": 1.5}\n" + two, 2), two);
-  EXPECT_EQ(kept_lines(two, 0), "");
-  EXPECT_EQ(kept_lines("", 9), "");
+  EXPECT_EQ(read_lines(two + step_line(3) + "\n", 2).kept, two);
+  EXPECT_EQ(read_lines(two + step_line(2), 2).kept, two)
+      << "a line without its end was never finished";
+  EXPECT_EQ(read_lines(two + "{\"kind\": \"st\n", 2).kept, two) << "damaged";
+  EXPECT_EQ(read_lines("\n[]\n\"x\"\n{}\n{\"step\": \"1\"}\n{\"step\": 1.5}\n" + two, 2).kept, two);
+  EXPECT_EQ(read_lines(two, 0).kept, "");
+  EXPECT_EQ(read_lines("", 9).kept, "");
 }
 
 TEST(Metrics, FileGrowsAndIsCutBackOnReopening) {
@@ -93,7 +94,7 @@ TEST(Metrics, KnowsWhatWasSpentAlsoInLinesThatAreRemoved) {
   }
   EXPECT_EQ(MetricsFile::open(path, 2)->spent_before(), Flops(4e12));
   EXPECT_EQ(MetricsFile::open(path, 2)->spent_before(), Flops(2e12)) << "the lines are gone now";
-  EXPECT_EQ(most_flops("{\"flops_total\": \"x\"}\n[1]\n{\"flops_total\": 3}"), Flops(3));
+  EXPECT_EQ(read_lines("{\"flops_total\": \"x\"}\n[1]\n{\"flops_total\": 3}", 0).spent, Flops(3));
 }
 
 TEST(Metrics, AFullDiskIsAnError) {

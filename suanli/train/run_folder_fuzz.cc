@@ -24,8 +24,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   } else {
     SUANLI_CHECK(meta.error().place.starts_with("meta"));
   }
-  const std::string kept = kept_lines(text, 5);
-  SUANLI_CHECK(kept.size() <= text.size() && kept_lines(kept, 5) == kept);
+  const std::string kept = read_lines(text, 5).kept;
+  SUANLI_CHECK(kept.size() <= text.size() && read_lines(kept, 5).kept == kept);
   return 0;
 }
 

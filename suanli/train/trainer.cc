@@ -153,8 +153,8 @@ Result<TrainReport> train(const JobConfig& given, const TrainOptions& options) {
   SUANLI_ASSIGN_OR_RETURN(const Peak peak, find_peak(*setup, options));
   SUANLI_ASSIGN_OR_RETURN(const auto tier,
                           checkpoint::LocalTier::open(place, checkpoint::LocalTier::Access::owner));
-  SUANLI_ASSIGN_OR_RETURN(Restored start, starting_point(options.resume, *tier, *setup,
-                                                               folder.paths(), graph_digest));
+  SUANLI_ASSIGN_OR_RETURN(
+      Restored start, starting_point(options.resume, *tier, *setup, folder.paths(), graph_digest));
   if (start.meta.step > job.train.steps)
     return fail(ErrorCode::config,
                 "'train.steps' is " + std::to_string(job.train.steps) + " but the run has done " +
