@@ -1,8 +1,6 @@
 #include "suanli/base/philox.h"
 
-#include <cmath>
-#include <numbers>
-
+#include "suanli/base/box_muller.h"
 #include "suanli/base/error.h"
 
 namespace suanli {
@@ -47,10 +45,14 @@ std::array<std::uint32_t, 4> philox4x32(std::array<std::uint32_t, 4> counter,
 }
 
 // For one seed, the key is one to one in (stream, high half of the step).
-std::array<std::uint32_t, 4> Philox::block(std::uint64_t index, std::uint32_t attempt) const {
+std::array<std::uint32_t, 2> Philox::key() const {
   const std::uint64_t key =
       mix(mix(seed_) ^ join(static_cast<std::uint32_t>(stream_), high(step_)));
-  return philox4x32({low(index), high(index), attempt, low(step_)}, {low(key), high(key)});
+  return {low(key), high(key)};
+}
+
+std::array<std::uint32_t, 4> Philox::block(std::uint64_t index, std::uint32_t attempt) const {
+  return philox4x32({low(index), high(index), attempt, step_low()}, key());
 }
 
 std::uint64_t Philox::bits(std::uint64_t index) const {
@@ -62,14 +64,12 @@ double Philox::uniform(std::uint64_t index) const {
   return static_cast<double>(bits(index) >> 11) * kTwoToMinus53;
 }
 
-// The words are the same everywhere; log and cos come from libm, whose last bit may differ between
-// machines.
 double Philox::normal(std::uint64_t index) const {
   const auto words = block(index, 0);
   // In (0, 1], so that the logarithm is finite.
   const double u = static_cast<double>((join(words[0], words[1]) >> 11) + 1) * kTwoToMinus53;
   const double v = static_cast<double>(join(words[2], words[3]) >> 11) * kTwoToMinus53;
-  return std::sqrt(-2.0 * std::log(u)) * std::cos(2.0 * std::numbers::pi * v);
+  return box_muller(u, v);
 }
 
 // Lemire, "Fast random integer generation in an interval", 2019: the high half of bits * bound is

@@ -24,13 +24,17 @@ class Philox {
   std::uint64_t bits(std::uint64_t index) const;
   // Uniform in [0, 1), a multiple of 2^-53.
   double uniform(std::uint64_t index) const;
-  // Standard normal (Box-Muller on one block).
+  // Standard normal: box_muller() of one block's 53-bit fractions.
   double normal(std::uint64_t index) const;
   // Uniform in [0, bound), bound >= 1, without bias (multiply-shift with rejection inside the index's own sub-stream).
   std::uint64_t below(std::uint64_t bound, std::uint64_t index) const;
 
+  // For code that computes many blocks at once. Counter = (index low, index high, attempt, step low), attempt 0 except in
+  // below(); key = seed mixed with stream and step high.
+  std::array<std::uint32_t, 2> key() const;
+  std::uint32_t step_low() const { return static_cast<std::uint32_t>(step_); }
+
  private:
-  // Counter = (index low, index high, attempt, step low); key = seed mixed with stream and step high.
   std::array<std::uint32_t, 4> block(std::uint64_t index, std::uint32_t attempt) const;
   std::uint64_t seed_;
   Stream stream_;

@@ -4,8 +4,11 @@
 
 #include <cmath>
 #include <cstdint>
+#include <numbers>
 #include <set>
 #include <vector>
+
+#include "suanli/base/box_muller.h"
 
 namespace suanli {
 namespace {
@@ -86,6 +89,38 @@ TEST(Philox, NormalHasTheRightMoments) {
   EXPECT_NEAR(moments[2], 1, 5 * std::sqrt(2.0 / kCount));
   EXPECT_NEAR(moments[3], 0, 5 * std::sqrt(15.0 / kCount));
   EXPECT_NEAR(moments[4], 3, 5 * std::sqrt(96.0 / kCount));
+}
+
+// Parameters begin with these: the same bits on every machine.
+TEST(Philox, NormalsAreStable) {
+  const Philox random(1, Stream::init, 2);
+  EXPECT_EQ(random.normal(0), 0x1.f0882b53e4919p-3);
+  EXPECT_EQ(random.normal(std::uint64_t{1} << 40), -0x1.29a70f384be43p+0);
+}
+
+TEST(BoxMuller, IsTheFormula) {
+  const auto formula = [](double u, double v) {
+    // By the angle's distance from a zero of the cosine, so that the product with pi loses nothing.
+    const double angle = 2 * std::numbers::pi * (std::abs(v - 0.5) - 0.25);
+    return std::sqrt(-2 * std::log(u)) * std::sin(angle);
+  };
+  const auto expect_equal = [&](double u, double v) {
+    const double expected = formula(u, v);
+    EXPECT_LE(std::abs(box_muller(u, v) - expected), 1e-13 * std::abs(expected))
+        << "u " << u << " v " << v << " gives " << box_muller(u, v) << ", expected " << expected;
+  };
+  const Philox random(47, Stream::test);
+  for (std::uint64_t i = 0; i < 300'000; ++i)
+    expect_equal(1 - random.uniform(2 * i), random.uniform(2 * i + 1));
+  const double step = 0x1p-53, root = std::sqrt(0.5);
+  std::vector<double> all_u = {1,           1 - step,    1 - 2 * step, root,
+                               root - step, root + step, 0.5,          0.25};
+  for (double u = step; u < 0.5; u *= 2) all_u.insert(all_u.end(), {u, u + step});
+  for (const double u : all_u)
+    for (const double v : {0.0, step, 0.25 - step, 0.25, 0.25 + step, 0.5 - step, 0.5, 0.5 + step,
+                           0.75, 0.75 + step, 1 - step})
+      expect_equal(u, v);
+  EXPECT_EQ(box_muller(1, 0), 0);
 }
 
 TEST(Philox, BelowIsUniform) {

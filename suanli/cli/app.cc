@@ -37,6 +37,7 @@ void build(CLI::App& root, Request& request) {
   add_eval(verb, request);
   add_plot(verb, request);
   add_ckpt(verb, request);
+  add_bench(verb, request);
   add_help(verb, request, root);
   add_version(verb, request);
   add_completion(verb, request, root);

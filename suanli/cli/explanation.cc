@@ -90,8 +90,8 @@ Result<Explanation> explain(const train::JobConfig& job) {
   result.job = job;
   SUANLI_ASSIGN_OR_RETURN(const engine::Arithmetic arithmetic, train::arithmetic_of(job));
   SUANLI_ASSIGN_OR_RETURN(result.graph, train::training_graph(job));
-  SUANLI_ASSIGN_OR_RETURN(result.program,
-                          engine::compile(result.graph, {.arithmetic = arithmetic}));
+  const Bytes limit(static_cast<std::int64_t>(job.run.memory_limit));
+  SUANLI_ASSIGN_OR_RETURN(result.program, train::training_program(result.graph, arithmetic, limit, nullptr));
   result.digest = graph::digest(result.graph);
   result.parameters = graph::parameter_count(result.graph);
   result.step_tokens = job.train.batch * job.train.micro_batches * job.model.context;

@@ -54,6 +54,7 @@ Bytes snapshot_bytes(const engine::MemoryPlan& memory);
 
 std::string explanation_text(const Explanation& explanation);
 std::string calls_text(const Explanation& explanation);
-Json explanation_json(const Explanation& explanation);
+// `measured` is null if nothing was run.
+Json explanation_json(const Explanation& explanation, const Json& measured);
 
 }  // namespace suanli::cli

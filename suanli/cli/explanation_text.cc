@@ -85,7 +85,11 @@ std::string memory_text(const Explanation& e) {
   add("total", memory.total(1), "of the training program");
   add("least", memory.least, "alive at once in stash and work: no plan can be smaller");
   add("snapshots", snapshot_bytes(memory), "beside it, while checkpoints are written");
-  return table.to_string();
+  const engine::Recomputation& again = e.program.target.recompute;
+  if (!again.cheap && again.blocks == 0) return table.to_string();
+  return table.to_string() + "recomputed in backward: " + (again.cheap ? "elementwise ops and norms" : "") +
+         (again.cheap && again.blocks > 0 ? "; " : "") +
+         (again.blocks > 0 ? "all of the first " + std::to_string(again.blocks) + " blocks" : "") + "\n";
 }
 
 std::string cuts_text(const Explanation& e) {
@@ -109,11 +113,14 @@ std::string nodes_text(const std::vector<graph::NodeId>& nodes) {
   return text;
 }
 
-Json memory_json(const engine::MemoryPlan& memory) {
+Json memory_json(const engine::Program& program) {
+  const engine::MemoryPlan& memory = program.memory;
+  const engine::Recomputation& again = program.target.recompute;
   return {{"state", memory.state.value()},   {"accumulators", memory.accumulators.value()},
           {"work", memory.work.value()},     {"stash", memory.stash_per_slot.value()},
           {"inputs", memory.inputs.value()}, {"total", memory.total(1).value()},
-          {"least", memory.least.value()},   {"snapshots", snapshot_bytes(memory).value()}};
+          {"least", memory.least.value()},   {"snapshots", snapshot_bytes(memory).value()},
+          {"recomputed", again.cheap},       {"recomputed_blocks", again.blocks}};
 }
 
 }  // namespace
@@ -151,7 +158,7 @@ std::string calls_text(const Explanation& e) {
   return table.to_string();
 }
 
-Json explanation_json(const Explanation& e) {
+Json explanation_json(const Explanation& e, const Json& measured) {
   Json phases = Json::array(), kernels = Json::array(), cuts = Json::array();
   for (const PhaseUse& use : e.phases)
     phases.push_back({{"phase", name_of(use.phase)},
@@ -182,8 +189,9 @@ Json explanation_json(const Explanation& e) {
           {"micro_batches", e.program.micro_batches},
           {"phases", phases},
           {"kernels", kernels},
-          {"memory", memory_json(e.program.memory)},
-          {"cuts", cuts}};
+          {"memory", memory_json(e.program)},
+          {"cuts", cuts},
+          {"measured", measured}};
 }
 
 }  // namespace suanli::cli

@@ -1,4 +1,5 @@
 #include "suanli/cli/verb.h"
+#include "suanli/train/job.h"
 
 #include <CLI/CLI.hpp>
 #include <utility>
@@ -91,5 +92,17 @@ void Verb::set_option(std::vector<std::string>& sets) {
 }
 
 void Verb::when_chosen(std::function<void()> call) { app_->callback(std::move(call)); }
+
+Status apply_flag(std::vector<std::string>& sets, const std::string& key, const std::string& flag, const std::string& value) {
+  if (value.empty()) return {};
+  const std::string set = key + "=" + value;
+  train::JobConfig trial;
+  if (Status status = train::apply_override(trial, set); !status) {
+    status.error().place = flag;
+    return status;
+  }
+  sets.push_back(set);
+  return {};
+}
 
 }  // namespace suanli::cli

@@ -78,6 +78,12 @@ class Verb {
   CLI::App* app_;
 };
 
+// A flag that stands for a key of the job: adds KEY=VALUE to `sets` unless the value is empty. An error names the flag.
+Status apply_flag(std::vector<std::string>& sets, const std::string& key, const std::string& flag, const std::string& value);
+
+inline constexpr const char* kMemoryFlagHelp =
+    "The most memory to use, such as 2Gi: activations are recomputed to keep it; the same as --set run.memory_limit=BYTES";
+
 // Runs `run` if the verb is chosen. Options is a struct with a member `json`.
 template <typename Options>
 void on_chosen(Verb verb, Request& request, std::shared_ptr<Options> options,
@@ -96,6 +102,7 @@ void add_generate(Verb root, Request& request);
 void add_eval(Verb root, Request& request);
 void add_plot(Verb root, Request& request);
 void add_ckpt(Verb root, Request& request);
+void add_bench(Verb root, Request& request);
 void add_version(Verb root, Request& request);
 // These two print what stands in the tree, which is complete when they run.
 void add_help(Verb root, Request& request, const CLI::App& tree);

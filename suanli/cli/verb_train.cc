@@ -18,23 +18,9 @@ namespace {
 
 struct Options {
   bool json = false, resume = false, quiet = false;
-  std::string job, run, cap, budget, peak;
+  std::string job, run, cap, budget, memory, peak;
   std::vector<std::string> sets;
 };
-
-// A flag that stands for a key: an error names the flag.
-Status apply_flag(std::vector<std::string>& sets, const std::string& key, const std::string& flag,
-                  const std::string& value) {
-  if (value.empty()) return {};
-  const std::string set = key + "=" + value;
-  train::JobConfig trial;
-  if (Status status = train::apply_override(trial, set); !status) {
-    status.error().place = flag;
-    return status;
-  }
-  sets.push_back(set);
-  return {};
-}
 
 Result<train::JobConfig> job_of(const Options& options) {
   std::vector<std::string> sets = options.sets;
@@ -49,6 +35,7 @@ Result<train::JobConfig> job_of(const Options& options) {
   SUANLI_RETURN_IF_ERROR(apply_flag(sets, "run.dir", "--run", options.run));
   SUANLI_RETURN_IF_ERROR(apply_flag(sets, "run.cap", "--cap", options.cap));
   SUANLI_RETURN_IF_ERROR(apply_flag(sets, "run.budget", "--budget", options.budget));
+  SUANLI_RETURN_IF_ERROR(apply_flag(sets, "run.memory_limit", "--memory", options.memory));
   return train::load_job(path, sets);
 }
 
@@ -154,6 +141,7 @@ void add_train(Verb root, Request& request) {
               "Operations the run may use in all, such as 3P; it stops before them, exit "
               "code 7, resumable",
               "FLOP");
+  verb.option("--memory", options->memory, kMemoryFlagHelp, "BYTES");
   verb.option("--peak", options->peak,
               "Peak of the machine in FLOP/s, for MFU; measured unless given", "RATE");
   verb.flag("--quiet", options->quiet, "No progress and no sample; warnings and the report only");

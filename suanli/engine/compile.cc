@@ -7,6 +7,7 @@
 #include "suanli/engine/fuse.h"
 #include "suanli/engine/lower.h"
 #include "suanli/engine/memory_plan.h"
+#include "suanli/engine/recompute.h"
 #include "suanli/graph/op.h"
 
 namespace suanli::engine {
@@ -28,7 +29,7 @@ class Compiler {
     program_.micro_batches = graph_.micro_batches();
   }
 
-  Result<Program> run() && {
+  Program run() && {
     Fused fused = fuse(lowered_);
     make_values();
     emit(std::move(fused.forward), Phase::forward, program_.forward);
@@ -39,7 +40,6 @@ class Compiler {
     find_index_bounds();
     plan();
     describe();
-    SUANLI_RETURN_IF_ERROR(check_limit());
     return std::move(program_);
   }
 
@@ -91,16 +91,45 @@ class Compiler {
       if (accumulates(id) && graph_.node(id).phase == phase) add_accumulation(id, calls);
   }
 
-  // Adds to the sum as soon as the term is there, so that the term's buffer is free again.
+  // Adds to the sum as soon as the term is there, so that the term's buffer is free again; a product adds its blocks to the
+  // sum itself, and the term is never stored.
   void add_accumulation(NodeId id, std::vector<KernelCall>& calls) {
     const NodeId term = graph_.node(id).inputs[0];
-    Group group{"accumulate", {id}, {term}, {id}, {}, std::nullopt, false};
     const ValueId value = value_[term];
     std::size_t place = 0;
     for (std::size_t i = 0; i < calls.size(); ++i)
       if (std::count(calls[i].outputs.begin(), calls[i].outputs.end(), value)) place = i + 1;
-    calls.insert(calls.begin() + static_cast<std::ptrdiff_t>(place), make_call(group));
     program_.accumulators.push_back(value_[id]);
+    if (place > 0 && adds_to(calls[place - 1], id, term)) return;
+    Group group{"accumulate", {id}, {term}, {id}, {}, std::nullopt, false};
+    calls.insert(calls.begin() + static_cast<std::ptrdiff_t>(place), make_call(group));
+  }
+
+  // Makes the product that computes `term` for the sum `id` alone add to that sum, if `call` is one.
+  bool adds_to(KernelCall& call, NodeId id, NodeId term) {
+    const graph::TensorType& type = graph_.node(term).type;
+    const bool is_product = call.spec.name == "matmul" && !call.region && call.outputs[0] == value_[term];
+    if (!is_product || type.shape.size() != 2 || type != graph_.node(id).type || is_read_besides(term, id)) return false;
+    Region region{.shape = type.shape, .inputs = {}, .code = {{RegionOp::add, 0, 1}}, .outputs = {{2, type.dtype}}};
+    region.inputs.assign(2, {type.dtype, Access::full, type.elements()});
+    call.region = std::make_shared<const Region>(std::move(region));
+    call.spec.region = call.region.get();
+    call.inputs.push_back(value_[id]);
+    call.spec.inputs.push_back(type);
+    call.outputs[0] = value_[id];
+    call.origins.push_back(lowered_.canonical[id]);
+    std::sort(call.origins.begin(), call.origins.end());
+    call.flops += graph::node_cost(graph_, id).flops;
+    call.bytes += static_cast<double>(type.bytes().value());
+    return true;
+  }
+
+  bool is_read_besides(NodeId term, NodeId reader) const {
+    for (NodeId id = 0; id < graph_.size(); ++id)
+      for (NodeId input : graph_.node(id).inputs)
+        if (id != reader && value_[input] == value_[term]) return true;
+    return std::any_of(graph_.outputs().begin(), graph_.outputs().end(),
+                       [&](const graph::Output& output) { return value_[output.node] == value_[term]; });
   }
 
   KernelCall make_call(const Group& group) {
@@ -258,7 +287,8 @@ class Compiler {
                        [&](const Program::NamedValue& output) { return output.value == id; });
   }
 
-  // A region's output may take over the buffer of an input that dies there and is read element for element.
+  // An output of a region may take over the buffer of an input that dies there and that only the region reads, element for
+  // element.
   void share_in_place(std::vector<Use>& use, const std::vector<ValueId>& work) {
     holder_.resize(program_.values.size());
     for (ValueId id = 0; id < static_cast<ValueId>(holder_.size()); ++id) holder_[id] = id;
@@ -276,12 +306,18 @@ class Compiler {
                   const std::vector<bool>& in_work) {
     std::vector<ValueId> given;
     // One value may be several operands, through views: the node and its reshape.
+    // The operands of a head come first and are no inputs of its region, whose own begin with the head's result.
+    const bool has_head = call.spec.name != "region";
+    const std::size_t own = has_head ? call.inputs.size() - (call.region->inputs.size() - 1) : 0;
     const auto read_element_for_element = [&](ValueId input) {
-      for (std::size_t i = 0; i < call.inputs.size(); ++i)
-        if (call.inputs[i] == input && call.region->inputs[i].access != Access::full) return false;
+      for (std::size_t i = 0; i < call.inputs.size(); ++i) {
+        if (call.inputs[i] != input) continue;
+        if (i < own || call.region->inputs[i - own + (has_head ? 1 : 0)].access != Access::full) return false;
+      }
       return true;
     };
-    for (ValueId output : call.outputs) {
+    for (std::size_t o = 0; o < call.region->outputs.size(); ++o) {
+      const ValueId output = call.outputs[o];
       if (!in_work[output] || use[output].first != position) continue;
       for (ValueId input : call.inputs) {
         const bool dies = in_work[input] && use[input].last == position &&
@@ -322,17 +358,6 @@ class Compiler {
     program_.step_flops = graph::step_cost(canonical_).flops;
   }
 
-  Status check_limit() const {
-    const Bytes limit = program_.target.memory_limit;
-    const Bytes total = program_.memory.total(program_.target.slots);
-    if (limit == Bytes(0) || total <= limit) return {};
-    return fail(ErrorCode::no_memory,
-                "the plan needs " + format_bytes(total) + ", " + format_bytes(total - limit) +
-                    " more than the limit of " + format_bytes(limit),
-                "memory plan",
-                "use a smaller train.batch (with more train.micro_batches), a smaller model, or a higher limit");
-  }
-
   const Graph& canonical_;
   Lowered lowered_;
   const Graph& graph_;
@@ -341,6 +366,50 @@ class Compiler {
   std::vector<ValueId> holder_;  // value -> the value whose buffer it uses
   bool committed_ = false;
 };
+
+Result<Program> compile_with(const Graph& graph, Target target, const Lowered& lowered, const Recomputation& what) {
+  target.recompute = what;
+  SUANLI_ASSIGN_OR_RETURN(Lowered again, recompute(lowered, what));
+  return Compiler(graph, target, std::move(again)).run();
+}
+
+Bytes size_of(const Program& program) { return program.memory.total(program.target.slots); }
+
+bool fits(const Program& program) {
+  const Bytes limit = program.target.memory_limit;
+  return limit == Bytes(0) || size_of(program) <= limit;
+}
+
+// The program with the least recomputation that keeps the limit, or else the smallest.
+Result<Program> fit(const Graph& graph, const Target& target, const Lowered& lowered) {
+  int low = target.recompute.blocks, high = recomputable_blocks(lowered.graph);
+  SUANLI_ASSIGN_OR_RETURN(Program best, compile_with(graph, target, lowered, {.cheap = true, .blocks = low}));
+  if (fits(best) || low >= high) return best;
+  SUANLI_ASSIGN_OR_RETURN(Program most, compile_with(graph, target, lowered, {.cheap = true, .blocks = high}));
+  if (!fits(most)) return size_of(most) < size_of(best) ? std::move(most) : std::move(best);
+  best = std::move(most);
+  while (high - low > 1) {
+    const int middle = low + (high - low) / 2;
+    SUANLI_ASSIGN_OR_RETURN(Program program, compile_with(graph, target, lowered, {.cheap = true, .blocks = middle}));
+    if (fits(program)) {
+      high = middle;
+      best = std::move(program);
+    } else {
+      low = middle;
+    }
+  }
+  return best;
+}
+
+Status check_limit(const Program& program) {
+  if (fits(program)) return {};
+  const Bytes limit = program.target.memory_limit, size = size_of(program);
+  return fail(ErrorCode::no_memory,
+              "the plan needs " + format_bytes(size) + " even with everything recomputed that can be, " +
+                  format_bytes(size - limit) + " more than the limit of " + format_bytes(limit),
+              "memory plan",
+              "use a smaller train.batch (with more train.micro_batches), a smaller model, or a higher limit");
+}
 
 }  // namespace
 
@@ -354,8 +423,13 @@ Result<Program> compile(const Graph& graph, const Target& target, const graph::C
                     " cannot be fed by the executor of one machine",
                 "cut", "compile without a cut");
   }
-  SUANLI_ASSIGN_OR_RETURN(Lowered lowered, lower(graph, target.arithmetic));
-  return Compiler(graph, target, std::move(lowered)).run();
+  SUANLI_ASSIGN_OR_RETURN(const Lowered lowered, lower(graph, target.arithmetic));
+  SUANLI_ASSIGN_OR_RETURN(Program program, compile_with(graph, target, lowered, target.recompute));
+  if (!fits(program)) {
+    SUANLI_ASSIGN_OR_RETURN(program, fit(graph, target, lowered));
+  }
+  SUANLI_RETURN_IF_ERROR(check_limit(program));
+  return program;
 }
 
 }  // namespace suanli::engine

@@ -14,7 +14,7 @@ namespace suanli::engine {
 
 class Device;
 
-// Device memory, freed on destruction. 64-byte aligned at least; contents unspecified at first.
+// Device memory, freed on destruction. 64-byte aligned at least.
 class Buffer {
  public:
   Buffer() = default;
@@ -51,7 +51,7 @@ class Device {
   virtual ~Device() = default;
   virtual std::string name() const = 0;
 
-  // Error no_memory if the device has not that much.
+  // All zeros. Error no_memory if the device has not that much.
   virtual Result<Buffer> allocate(Bytes size) = 0;
 
   // The stream on which kernels run, and further ones for copies beside them.

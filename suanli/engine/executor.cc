@@ -133,8 +133,11 @@ void Executor::run(Phase phase, int slot, std::size_t first, std::size_t last) {
                          bound.outputs[slot].data(), impl_->scratch.data(), calls[i].flops);
     if (!timing_) continue;
     impl_->device.synchronize(impl_->device.compute());
-    impl_->times[p][i].calls += 1;
-    impl_->times[p][i].seconds += (real_clock().now() - start).value();
+    CallTime& time = impl_->times[p][i];
+    time.last_start = start.value();
+    time.last_seconds = real_clock().now().value() - time.last_start;
+    time.calls += 1;
+    time.seconds += time.last_seconds;
   }
 }
 

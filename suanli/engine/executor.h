@@ -75,10 +75,12 @@ class State {
   Event last_capture_;
 };
 
-// Seconds by kind of call, summed since reset.
+// Of one call, while timing is on.
 struct CallTime {
   std::size_t calls = 0;
-  double seconds = 0;
+  double seconds = 0;       // of all its runs
+  double last_start = 0;    // of its last run, on real_clock()
+  double last_seconds = 0;
 };
 
 class Executor {

@@ -6,7 +6,9 @@
 #include <cmath>
 #include <limits>
 
+#include "suanli/base/clock.h"
 #include "suanli/engine/engine_test_support.h"
+#include "suanli/graph/edit.h"
 
 namespace suanli::engine {
 namespace {
@@ -84,6 +86,23 @@ TEST(Executor, ThreeStepsAreThoseOfTheReference) {
         EXPECT_NEAR(weights[t][i], expected[i], 1e-5) << tensor.name << " at " << i;
     }
   }
+}
+
+TEST(State, BeginsWithTheInitialValuesOfTheGraph) {
+  const Graph graph = *test::small_network(16, 1);
+  const auto device = make_cpu_device(2);
+  State state(*device);
+  ASSERT_TRUE(state.initialize(graph, 7));
+  std::size_t compared = 0;
+  for (const graph::Node& node : graph.nodes()) {
+    if (node.op->name != "param" && node.op->name != "state") continue;
+    const graph::RefTensor expected = *graph::initial_value(node, 7);
+    std::vector<float> values(expected.data.size());
+    ASSERT_TRUE(state.read(node.name, std::as_writable_bytes(std::span(values))));
+    EXPECT_EQ(std::vector<double>(values.begin(), values.end()), expected.data) << node.name;
+    ++compared;
+  }
+  EXPECT_EQ(compared, state.tensors().size());
 }
 
 TEST(Executor, AnyNumberOfThreadsAndSlotsGivesTheSameBits) {
@@ -264,6 +283,35 @@ TEST(Executor, ACaptureHoldsTheStateBetweenTwoUpdates) {
   bench->device->synchronize(capture->done);
   EXPECT_EQ(captured, before);
   EXPECT_NE(bench->read_state("w2"), before[4]);
+}
+
+TEST(Executor, TimingTellsWhenEachCallRanLast) {
+  Result<Graph> graph = test::small_network(7, 2);
+  ASSERT_TRUE(graph.has_value());
+  Result<Bench> bench = Bench::make(*graph, {}, 2);
+  ASSERT_TRUE(bench.has_value());
+  const Batch data = batch(7, 1);
+  const HostTensor inputs[] = {host("x", data.x), host("target", data.target)};
+  const auto micro_batch = [&] {
+    ASSERT_TRUE(bench->executor->forward(0, inputs).has_value());
+    ASSERT_TRUE(bench->executor->backward(0).has_value());
+  };
+  bench->executor->begin_step();
+  micro_batch();
+  EXPECT_EQ(bench->executor->call_times(graph::Phase::forward).front().calls, 0U) << "off at first";
+  bench->executor->set_timing(true);
+  micro_batch();
+  const double between = real_clock().now().value();
+  micro_batch();
+  double end = between;
+  for (const graph::Phase phase : {graph::Phase::forward, graph::Phase::backward})
+    for (const CallTime& time : bench->executor->call_times(phase)) {
+      EXPECT_EQ(time.calls, 2U);
+      EXPECT_GE(time.last_start, end) << "calls run one after the other";
+      EXPECT_GE(time.seconds, time.last_seconds);
+      end = time.last_start + time.last_seconds;
+    }
+  EXPECT_LE(end, real_clock().now().value());
 }
 
 }  // namespace

@@ -4,7 +4,10 @@
 #include <map>
 #include <queue>
 
+#include "suanli/engine/fuse_heads.h"
 #include "suanli/engine/fuse_patterns.h"
+#include "suanli/engine/fuse_rows.h"
+#include "suanli/engine/partition.h"
 #include "suanli/graph/op.h"
 
 namespace suanli::engine {
@@ -43,77 +46,6 @@ bool needs_kernel(const Node& node) {
   return node.op->op_class != OpClass::source && node.op->op_class != OpClass::view &&
          node.op->name != "micro_sum";
 }
-
-// A partition of the nodes into groups, grown by merging. Group ids are node ids of their first members.
-class Partition {
- public:
-  explicit Partition(const Graph& graph) : graph_(graph), group_(graph.size()), stamp_(graph.size(), 0) {
-    members_.resize(graph.size());
-    for (NodeId id = 0; id < graph.size(); ++id) {
-      group_[id] = id;
-      members_[id] = {id};
-    }
-  }
-
-  NodeId group(NodeId id) const { return group_[id]; }
-  const std::vector<NodeId>& members(NodeId group) const { return members_[group]; }
-
-  // Merging two groups is safe if neither reaches the other through a third.
-  bool can_merge(NodeId a, NodeId b) {
-    return !reaches_through_others(a, b) && !reaches_through_others(b, a);
-  }
-
-  NodeId merge(NodeId a, NodeId b) {
-    if (a == b) return a;
-    if (b < a) std::swap(a, b);
-    for (NodeId id : members_[b]) group_[id] = a;
-    members_[a].insert(members_[a].end(), members_[b].begin(), members_[b].end());
-    std::sort(members_[a].begin(), members_[a].end());
-    members_[b].clear();
-    return a;
-  }
-
-  // Merges the groups of all these nodes if that is safe. What it merged before it refuses is harmless.
-  bool merge_all(const std::vector<NodeId>& nodes) {
-    for (NodeId id : nodes) {
-      const NodeId a = group(nodes.front()), b = group(id);
-      if (a == b) continue;
-      if (!can_merge(a, b)) return false;
-      merge(a, b);
-    }
-    return true;
-  }
-
- private:
-  // Is there a path source -> ... -> target with a group between them?
-  bool reaches_through_others(NodeId source, NodeId target) {
-    ++now_;
-    std::vector<NodeId> open;
-    const auto push_inputs = [&](NodeId group, bool direct) {
-      for (NodeId id : members_[group])
-        for (NodeId input : graph_.node(id).inputs) {
-          const NodeId next = group_[input];
-          if (next == target || (direct && next == source) || stamp_[next] == now_) continue;
-          stamp_[next] = now_;
-          open.push_back(next);
-        }
-    };
-    push_inputs(target, true);
-    while (!open.empty()) {
-      const NodeId group = open.back();
-      open.pop_back();
-      if (group == source) return true;
-      push_inputs(group, false);
-    }
-    return false;
-  }
-
-  const Graph& graph_;
-  std::vector<NodeId> group_;
-  std::vector<std::vector<NodeId>> members_;
-  std::vector<std::uint32_t> stamp_;
-  std::uint32_t now_ = 0;
-};
 
 bool same_region_space(const Graph& graph, const Node& a, NodeId b) {
   const Node& other = graph.node(b);
@@ -176,42 +108,52 @@ std::vector<Group> order(const Graph& graph, std::vector<Group> groups) {
   return ordered;
 }
 
-Group single(const Graph& graph, NodeId id) {
-  const Node& node = graph.node(id);
-  return {std::string(node.op->name), {id}, node.inputs, {id}, node.attrs, std::nullopt, false};
-}
+// The groups of all nodes, in no order yet.
+class Grouping {
+ public:
+  explicit Grouping(const Graph& graph)
+      : graph_(graph), users_(graph.users()), partition_(graph), taken_(graph.size(), false) {}
+
+  std::vector<Group> run() && {
+    // A pattern holds only if no node is claimed twice and its kernel would not wait for itself. Groups of patterns take
+    // part in the partition: a region must not close a cycle with them.
+    for (Group& group : find_patterns(graph_)) add(std::move(group));
+    for (NodeId id : unrounded_weights(graph_, users_)) taken_[id] = true;
+    for (Group& group : find_row_regions(graph_, users_, partition_, taken_)) add(std::move(group));
+    grow_regions(graph_, partition_, taken_);
+    for (NodeId id = 0; id < graph_.size(); ++id)
+      if (!taken_[id] && needs_kernel(graph_.node(id)) && !can_be_in_region(graph_, id)) add(single_group(graph_, id));
+    attach_regions(graph_, users_, partition_, taken_, groups_);
+    for (NodeId id = 0; id < graph_.size(); ++id)
+      if (!taken_[id] && needs_kernel(graph_.node(id)) && partition_.group(id) == id)
+        groups_.push_back(make_region(graph_, users_, partition_.members(id)));
+    for (Group& group : groups_) read_weights_unrounded(graph_, users_, group);
+    return std::move(groups_);
+  }
+
+ private:
+  void add(Group group) {
+    const bool free = std::none_of(group.nodes.begin(), group.nodes.end(), [&](NodeId id) { return taken_[id]; });
+    if (!free || !partition_.merge_all(group.nodes)) return;
+    for (NodeId id : group.nodes) taken_[id] = true;
+    groups_.push_back(std::move(group));
+  }
+
+  const Graph& graph_;
+  std::vector<std::vector<NodeId>> users_;
+  Partition partition_;
+  std::vector<bool> taken_;
+  std::vector<Group> groups_;
+};
 
 }  // namespace
 
 Fused fuse(const Lowered& lowered) {
-  const Graph& graph = lowered.graph;
   std::vector<std::vector<Group>> by_phase(3);
-  std::vector<bool> taken(graph.size(), false);
-  const auto take = [&](Group group) {
-    for (NodeId id : group.nodes) taken[id] = true;
-    by_phase[static_cast<int>(graph.node(group.nodes.front()).phase)].push_back(std::move(group));
-  };
-  // A pattern holds only if no node is claimed twice and its kernel would not wait for itself. Groups of patterns take
-  // part in the partition: a region must not close a cycle with them.
-  Partition partition(graph);
-  for (Group& group : find_patterns(graph)) {
-    const bool free = std::none_of(group.nodes.begin(), group.nodes.end(),
-                                   [&](NodeId id) { return taken[id]; });
-    if (free && partition.merge_all(group.nodes)) take(std::move(group));
-  }
-  grow_regions(graph, partition, taken);
-
-  const std::vector<std::vector<NodeId>> users = graph.users();
-  for (NodeId id = 0; id < graph.size(); ++id) {
-    if (taken[id] || !needs_kernel(graph.node(id))) continue;
-    if (can_be_in_region(graph, id)) {
-      if (partition.group(id) == id) take(make_region(graph, users, partition.members(id)));
-    } else {
-      take(single(graph, id));
-    }
-  }
-  return {order(graph, std::move(by_phase[0])), order(graph, std::move(by_phase[1])),
-          order(graph, std::move(by_phase[2]))};
+  for (Group& group : Grouping(lowered.graph).run())
+    by_phase[static_cast<int>(lowered.graph.node(group.nodes.front()).phase)].push_back(std::move(group));
+  return {order(lowered.graph, std::move(by_phase[0])), order(lowered.graph, std::move(by_phase[1])),
+          order(lowered.graph, std::move(by_phase[2]))};
 }
 
 }  // namespace suanli::engine

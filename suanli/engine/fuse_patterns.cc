@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <map>
 
+#include "suanli/engine/fuse_vocabulary.h"
 #include "suanli/graph/op.h"
 
 namespace suanli::engine {
@@ -55,6 +56,20 @@ void find_layer_norm_backward(const Graph& graph, std::vector<Group>& found) {
                        std::nullopt, false});
       break;
     }
+}
+
+// A weight's gradient x^T dy and its bias's, the column sums of dy.
+void find_weight_gradients(const Graph& graph, std::vector<Group>& found) {
+  for (NodeId product : graph.nodes_of("matmul")) {
+    const Node& node = graph.node(product);
+    if (node.type.shape.size() != 2 || node.attrs.integer("ta", 0) == 0 || node.attrs.integer("tb", 0) != 0) continue;
+    const NodeId sums = find_column_sum(graph, node.inputs[1], node.phase);
+    if (sums == kNoNode) continue;
+    Group group{"matmul", {std::min(product, sums), std::max(product, sums)}, node.inputs, {product, sums}, node.attrs,
+                std::nullopt, false};
+    group.attrs.set("column_sums", std::int64_t{1});
+    found.push_back(std::move(group));
+  }
 }
 
 // For each state tensor the nodes of the update phase that read its buffer, also through views.
@@ -117,8 +132,10 @@ float immediate_of(const Node& node) {
 
 std::vector<Group> find_patterns(const Graph& graph) {
   std::vector<Group> found;
+  find_vocabulary_loss(graph, found);
   find_attention(graph, found);
   find_layer_norm_backward(graph, found);
+  find_weight_gradients(graph, found);
   find_adamw(graph, found);
   return found;
 }
@@ -134,7 +151,7 @@ bool can_be_in_region(const Graph& graph, NodeId id) {
 }
 
 Group make_region(const Graph& graph, const std::vector<std::vector<NodeId>>& users,
-                  const std::vector<NodeId>& nodes) {
+                  const std::vector<NodeId>& nodes, NodeId first) {
   Group group;
   group.kernel = "region";
   group.nodes = nodes;
@@ -142,17 +159,27 @@ Group make_region(const Graph& graph, const std::vector<std::vector<NodeId>>& us
   region.shape = graph.node(nodes.front()).type.shape;
   const auto inside = [&](NodeId id) { return std::binary_search(nodes.begin(), nodes.end(), id); };
   std::map<NodeId, int> registers;
+  const auto read = [&](NodeId input) {
+    if (inside(input) || registers.contains(input)) return;
+    const graph::TensorType& type = graph.node(input).type;
+    registers[input] = static_cast<int>(region.inputs.size());
+    region.inputs.push_back({type.dtype, *access_of(type.shape, region.shape), type.elements()});
+    group.inputs.push_back(input);
+  };
+  if (first != kNoNode) read(first);
   for (NodeId id : nodes)
-    for (NodeId input : graph.node(id).inputs) {
-      if (inside(input) || registers.contains(input)) continue;
-      const graph::TensorType& type = graph.node(input).type;
-      registers[input] = static_cast<int>(region.inputs.size());
-      region.inputs.push_back({type.dtype, *access_of(type.shape, region.shape), type.elements()});
-      group.inputs.push_back(input);
-    }
+    for (NodeId input : graph.node(id).inputs) read(input);
   std::vector<bool> is_output(graph.size(), false);
   for (const graph::Output& output : graph.outputs()) is_output[output.node] = true;
   for (const graph::Update& update : graph.updates()) is_output[update.value] = true;
+  const auto leaves = [&](NodeId id) {
+    return is_output[id] || !std::all_of(users[id].begin(), users[id].end(), inside);
+  };
+  const auto store = [&](NodeId id) {
+    region.outputs.push_back({registers.at(id), graph.node(id).type.dtype});
+    group.outputs.push_back(id);
+  };
+  if (first != kNoNode && leaves(first)) store(first);
   for (NodeId id : nodes) {
     const Node& node = graph.node(id);
     RegionInstruction instruction{*region_op(node), registers.at(node.inputs[0])};
@@ -160,11 +187,7 @@ Group make_region(const Graph& graph, const std::vector<std::vector<NodeId>>& us
     instruction.immediate = immediate_of(node);
     registers[id] = static_cast<int>(region.inputs.size() + region.code.size());
     region.code.push_back(instruction);
-    const bool leaves = is_output[id] || !std::all_of(users[id].begin(), users[id].end(), inside);
-    if (leaves) {
-      region.outputs.push_back({registers[id], node.type.dtype});
-      group.outputs.push_back(id);
-    }
+    if (leaves(id)) store(id);
   }
   group.region = std::move(region);
   return group;

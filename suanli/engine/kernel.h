@@ -20,17 +20,26 @@ namespace suanli::engine {
 // What a kernel is asked to compute. The name is an op's name (graph/ops) with that op's inputs and one output, or one of
 // the fused kernels with several outputs:
 //   region      inputs and outputs of `region`
+//   matmul      (a, b) -> c. If one operand is bf16 the product is of bf16 operands: a f32 operand is rounded first. With
+//               attr column_sums = 1 (ta only): -> c, sums; sums [N] f32 = column sums of b
 //   attention   (qkv) -> out, stats            both of attention and attention_stats; stats is optional
 //   adamw       (w, m, v, g, gscale, lr, correction1, correction2) -> w, m, v   in place: outputs are the same buffers
 //               as inputs 0..2; attrs beta1, beta2, eps, decay
 //   layer_norm_backward (x, gamma, dy) -> dx, dgamma, dbeta      attrs eps
 //   accumulate  (x) -> sum                     sum += x, in place
+//   normal      () -> x                        attrs mean, std, seed, stream, step: how parameters begin
+//   embedding_grad (ids, dy[, sum]) -> [sum +] gradient     in place over sum
+// Activations and their gradients may be f32 or bf16 wherever a kernel reads rows of them.
+//
+// An epilogue: matmul, layer_norm, layer_norm_backward, attention and attention_grad may carry a `region` whose input 0 is
+// their first result (f32, not stored). Then `inputs` are the kernel's own and after them the region's inputs 1..; `outputs`
+// are the region's outputs and after them the kernel's second and third.
 struct KernelSpec {
   std::string name;
   std::vector<graph::TensorType> inputs;
   std::vector<graph::TensorType> outputs;
   graph::Attrs attrs;
-  const Region* region = nullptr;  // for name == "region"; copied by the kernel
+  const Region* region = nullptr;  // copied by the kernel
 };
 
 struct KernelArgs {

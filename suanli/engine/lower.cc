@@ -13,11 +13,15 @@ using graph::Node;
 using graph::NodeId;
 using graph::Phase;
 
-// Which inputs of an op are GEMM operands.
-int operand_count(std::string_view op) {
-  if (op == "matmul") return 2;
-  if (op == "attention" || op == "attention_stats" || op == "attention_grad") return 1;
-  return 0;
+// Is input `i` of an op read as bf16 (lower.h)?
+bool rounds(std::string_view op, std::size_t i) {
+  if (op == "matmul") return true;
+  if (op == "attention" || op == "attention_stats") return i == 0;
+  if (op == "attention_grad") return i != 2;
+  if (op == "layer_norm_dx") return i == 2;
+  if (op == "layer_norm_dgamma") return i == 1;
+  if (op == "gelu" || op == "gelu_grad") return i == 0;
+  return false;
 }
 
 class Lowering {
@@ -26,6 +30,7 @@ class Lowering {
       : from_(graph), arithmetic_(arithmetic) {
     casts_.fill(std::vector<NodeId>(graph.size(), kNoNode));
     result_.lowered.assign(graph.size(), kNoNode);
+    if (arithmetic == Arithmetic::bf16) look_ahead();
   }
 
   Result<Lowered> run() && {
@@ -49,14 +54,34 @@ class Lowering {
     return id;
   }
 
+  // Which values will be cast whatever else reads them.
+  void look_ahead() {
+    cast_anyway_.assign(from_.size(), false);
+    const std::vector<bool> live = from_.live();
+    for (NodeId id = 0; id < from_.size(); ++id) {
+      if (!live[id]) continue;
+      const Node& node = from_.node(id);
+      for (std::size_t i = 0; i < node.inputs.size(); ++i)
+        if (rounds(node.op->name, i) && node.phase == Phase::backward) cast_anyway_[node.inputs[i]] = true;
+    }
+  }
+
+  bool reads_rounded(const Node& node, std::size_t i) const {
+    if (arithmetic_ != Arithmetic::bf16) return false;
+    const NodeId input = node.inputs[i];
+    if (node.op->name == "reduce_to")
+      return node.phase == Phase::backward && cast_anyway_[input] && from_.node(input).phase == Phase::backward;
+    return rounds(node.op->name, i);
+  }
+
   Status copy(NodeId id) {
     Node node = from_.node(id);
-    const int operands = arithmetic_ == Arithmetic::bf16 ? operand_count(node.op->name) : 0;
-    for (int i = 0; i < static_cast<int>(node.inputs.size()); ++i) {
-      if (i < operands) {
-        SUANLI_ASSIGN_OR_RETURN(node.inputs[i], cast(node.inputs[i], node));
+    const Node original = node;
+    for (std::size_t i = 0; i < node.inputs.size(); ++i) {
+      if (reads_rounded(original, i)) {
+        SUANLI_ASSIGN_OR_RETURN(node.inputs[i], cast(original.inputs[i], node.phase, node.block));
       } else {
-        node.inputs[i] = result_.lowered[node.inputs[i]];
+        node.inputs[i] = result_.lowered[original.inputs[i]];
       }
     }
     SUANLI_ASSIGN_OR_RETURN(result_.lowered[id], append(std::move(node), id));
@@ -76,18 +101,18 @@ class Lowering {
   }
 
   // The bf16 copy of canonical node `id`, made at its first reader in the phase; backward may read that of forward.
-  Result<NodeId> cast(NodeId id, const Node& reader) {
+  Result<NodeId> cast(NodeId id, Phase phase, int block) {
     if (from_.node(id).type.dtype != DType::f32) return result_.lowered[id];
     const NodeId of_forward = casts_[static_cast<std::size_t>(Phase::forward)][id];
-    if (reader.phase == Phase::backward && of_forward != kNoNode) return of_forward;
-    NodeId& made = casts_[static_cast<std::size_t>(reader.phase)][id];
+    if (phase == Phase::backward && of_forward != kNoNode) return of_forward;
+    NodeId& made = casts_[static_cast<std::size_t>(phase)][id];
     if (made == kNoNode) {
       Node node;
       node.op = &graph::op("cast");
       node.inputs = {result_.lowered[id]};
       node.attrs = {{"dtype", std::string("bf16")}};
-      node.phase = reader.phase;
-      node.block = reader.block;
+      node.phase = phase;
+      node.block = block;
       SUANLI_ASSIGN_OR_RETURN(made, append(std::move(node), kNoNode));
     }
     return made;
@@ -96,6 +121,7 @@ class Lowering {
   const graph::Graph& from_;
   const Arithmetic arithmetic_;
   std::array<std::vector<NodeId>, 3> casts_;  // by phase; canonical node -> its cast
+  std::vector<bool> cast_anyway_;  // canonical node: something in backward reads it rounded
   Lowered result_;
 };
 

@@ -1,6 +1,11 @@
-// Lowering: a copy of the live part of a graph in which the target's arithmetic is explicit. For bf16 the float operands of
-// every GEMM and of attention pass through a cast node, one per value however many readers it has (the update phase, which
-// may not read values of the others, has its own).
+// Lowering: a copy of the live part of a graph in which the target's arithmetic is explicit. For bf16 these operands pass
+// through a cast node, one per value however many readers it has (the update phase, which may not read values of the others,
+// has its own):
+//   - the float operands of every GEMM and of attention, and of its gradient the result and its gradient;
+//   - what a norm's gradient reads of its result's gradient;
+//   - what gelu and its gradient read, which is kept from one to the other, so that it takes two bytes;
+//   - a sum over rows in backward, if the value is cast for another reader.
+// Sums, the residual stream, norms, weights and optimizer state stay f32.
 #pragma once
 
 #include <vector>

@@ -32,6 +32,8 @@ constexpr std::array kOps = {
     OpInfo{RegionOp::gelu, "gelu", 1},
     OpInfo{RegionOp::round_bf16, "round_bf16", 1},
     OpInfo{RegionOp::gelu_grad, "gelu_grad", 2},
+    OpInfo{RegionOp::row_sum, "row_sum", 1},
+    OpInfo{RegionOp::row_max, "row_max", 1},
 };
 
 const OpInfo& info_of(RegionOp op) { return kOps[static_cast<std::size_t>(op)]; }
@@ -39,7 +41,7 @@ const OpInfo& info_of(RegionOp op) { return kOps[static_cast<std::size_t>(op)]; 
 constexpr bool in_order() {
   for (std::size_t i = 0; i < kOps.size(); ++i)
     if (static_cast<std::size_t>(kOps[i].op) != i) return false;
-  return kOps.size() == static_cast<std::size_t>(RegionOp::gelu_grad) + 1;
+  return kOps.size() == static_cast<std::size_t>(RegionOp::row_max) + 1;
 }
 static_assert(in_order());
 
@@ -47,6 +49,7 @@ static_assert(in_order());
 
 std::string_view name_of(RegionOp op) { return info_of(op).name; }
 int register_count(RegionOp op) { return info_of(op).registers; }
+bool is_row_op(RegionOp op) { return op == RegionOp::row_sum || op == RegionOp::row_max; }
 
 std::optional<RegionOp> region_op_from_name(std::string_view name) {
   for (const OpInfo& info : kOps)
@@ -70,7 +73,8 @@ std::string Region::to_string() const {
   }
   text += "->";
   for (const RegionOutput& output : outputs)
-    text += " " + std::string(graph::name_of(output.dtype)) + " " + reg(output.reg);
+    text += " " + std::string(graph::name_of(output.dtype)) +
+            (output.access == Access::row ? " row " : " ") + reg(output.reg);
   return text;
 }
 

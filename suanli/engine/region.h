@@ -17,11 +17,15 @@ enum class RegionOp : std::uint8_t {
   add, sub, mul, div, minimum, maximum, greater, equal,          // two registers
   scale, shift, exp, log, sqrt, rsqrt, tanh, gelu, round_bf16,   // one register (scale, shift: with immediate)
   gelu_grad,                                                     // (x, dy)
+  row_sum, row_max,                                              // one register; the row's value, for all of the row
 };
-// The same names as the ops of the graph; round_bf16 has none there.
+// The same names as the ops of the graph; those of round_bf16 and of the row ops are ours.
 std::string_view name_of(RegionOp op);
 std::optional<RegionOp> region_op_from_name(std::string_view name);
 int register_count(RegionOp op);  // 1 or 2
+// Row ops need whole rows in a tile: only a kernel of its own runs them, an epilogue cannot.
+bool is_row_op(RegionOp op);
+inline constexpr std::int64_t kLongestRow = 8192;  // of a region with row ops
 
 // How an operand's elements belong to the region's, flat index i, last dimension C.
 enum class Access : std::uint8_t {
@@ -47,6 +51,9 @@ struct RegionInstruction {
 struct RegionOutput {
   int reg;
   graph::DType dtype;  // f32, or bf16: rounded to nearest even on store
+  // full; or row: one element for each row of the region, whose shape is the region's with last dimension 1. In a region
+  // with row ops only, of a register that is made of row ops and of row and scalar inputs alone.
+  Access access = Access::full;
 };
 
 struct Region {

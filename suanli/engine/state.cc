@@ -1,5 +1,6 @@
 #include <algorithm>
 
+#include "suanli/base/philox.h"
 #include "suanli/engine/executor.h"
 #include "suanli/graph/edit.h"
 #include "suanli/graph/op.h"
@@ -14,7 +15,28 @@ tl::unexpected<Error> unknown(std::string_view name) {
 Status check_size(const State::Tensor& tensor, std::size_t size) {
   if (Bytes(static_cast<std::int64_t>(size)) == tensor.type.bytes()) return {};
   return fail(ErrorCode::mismatch,
-              std::to_string(size) + " bytes do not make a " + tensor.type.to_string(), tensor.name);
+              std::to_string(size) + " bytes do not make a " + tensor.type.to_string(),
+              tensor.name);
+}
+
+// The kernel that writes the beginning of a state tensor, or null where that is zeros.
+Result<std::unique_ptr<Kernel>> initial_kernel(Device& device, const graph::Node& node,
+                                               std::uint64_t seed) {
+  SUANLI_ASSIGN_OR_RETURN(const graph::InitialRule rule, graph::initial_rule(node));
+  if (rule.constant == 0 && rule.deviation == 0) return nullptr;
+  if (rule.deviation == 0)
+    return device.make_kernel({.name = "fill",
+                               .inputs = {},
+                               .outputs = {node.type},
+                               .attrs = {{"value", rule.constant}}});
+  return device.make_kernel({.name = "normal",
+                             .inputs = {},
+                             .outputs = {node.type},
+                             .attrs = {{"mean", rule.constant},
+                                       {"std", rule.deviation},
+                                       {"seed", static_cast<std::int64_t>(seed)},
+                                       {"stream", static_cast<std::int64_t>(suanli::Stream::init)},
+                                       {"step", static_cast<std::int64_t>(rule.stream_step)}}});
 }
 
 }  // namespace
@@ -32,11 +54,13 @@ Status State::initialize(const graph::Graph& graph, std::uint64_t seed) {
     }
     if (node.type.dtype != graph::DType::f32)
       return fail(ErrorCode::unsupported, "state of type " + node.type.to_string(), node.name);
-    SUANLI_ASSIGN_OR_RETURN(const graph::RefTensor initial, graph::initial_value(node, seed));
-    SUANLI_ASSIGN_OR_RETURN(Buffer buffer, device_.allocate(node.type.bytes()));
-    const std::vector<float> values(initial.data.begin(), initial.data.end());
-    device_.copy(device_.compute(), buffer.data(), values.data(), node.type.bytes());
-    device_.synchronize(device_.compute());
+    SUANLI_ASSIGN_OR_RETURN(const auto kernel, initial_kernel(device_, node, seed));
+    SUANLI_ASSIGN_OR_RETURN(Buffer buffer, device_.allocate(node.type.bytes()));  // zeros
+    if (kernel) {
+      std::byte* const output = buffer.data();
+      device_.launch(device_.compute(), *kernel, nullptr, &output, nullptr, 0);
+      device_.synchronize(device_.compute());
+    }
     tensors_.push_back({node.name, node.type, std::move(buffer)});
   }
   return {};

@@ -16,13 +16,23 @@ enum class Arithmetic : std::uint8_t {
 std::string_view name_of(Arithmetic arithmetic);
 std::optional<Arithmetic> arithmetic_from_name(std::string_view name);
 
+// Which values of forward backward makes again instead of keeping them (recompute.h).
+struct Recomputation {
+  // What a pass over memory gives again: elementwise ops and norms.
+  bool cheap = false;
+  // This many blocks, from the first on (whose values live longest), keep only what enters them and what they hand on.
+  int blocks = 0;
+};
+
 struct Target {
   Arithmetic arithmetic = Arithmetic::f32;
   // Micro-batches in flight: each has its own stash of forward values that backward needs. A pipeline of one stage
   // needs 1; stage s of S under 1F1B needs S - s.
   int slots = 1;
-  // Refuse a plan (state, accumulators, arena) above this; 0 = no limit.
+  // For the plan (state, accumulators, inputs, arena); 0 = no limit. To keep it, more is made again than `recompute` asks
+  // for: first what is cheap, then as few blocks as will do. What still does not fit is refused.
   Bytes memory_limit{};
+  Recomputation recompute{};
 };
 
 }  // namespace suanli::engine

@@ -244,25 +244,28 @@ Result<StateMap> apply(const GraphEdit& edit, const Graph& before, const StateMa
   return result;
 }
 
-Result<RefTensor> initial_value(const Node& node, std::uint64_t seed) {
+Result<InitialRule> initial_rule(const Node& node) {
   SUANLI_CHECK(is_state(node));
   const std::string* init = node.attrs.find_word("init");
-  RefTensor tensor{node.type,
-                   std::vector<double>(static_cast<std::size_t>(node.type.elements()), 0.0)};
-  if (init != nullptr && *init == "zeros") return tensor;
-  if (init != nullptr && *init == "ones") {
-    std::fill(tensor.data.begin(), tensor.data.end(), 1.0);
-    return tensor;
-  }
-  if (init == nullptr || *init != "normal")
-    return fail(
-        ErrorCode::graph,
-        "init '" + (init ? printable(*init) : std::string()) + "' is not zeros, ones or normal",
-        node.name);
-  const Philox random(seed, Stream::init, stream_step(node.name));
-  const double deviation = node.attrs.real("std", 0.0);
+  if (init != nullptr && *init == "zeros") return InitialRule{};
+  if (init != nullptr && *init == "ones") return InitialRule{.constant = 1};
+  if (init != nullptr && *init == "normal")
+    return InitialRule{.deviation = node.attrs.real("std", 0.0),
+                       .stream_step = stream_step(node.name)};
+  return fail(
+      ErrorCode::graph,
+      "init '" + (init ? printable(*init) : std::string()) + "' is not zeros, ones or normal",
+      node.name);
+}
+
+Result<RefTensor> initial_value(const Node& node, std::uint64_t seed) {
+  SUANLI_ASSIGN_OR_RETURN(const InitialRule rule, initial_rule(node));
+  RefTensor tensor{node.type, std::vector<double>(static_cast<std::size_t>(node.type.elements()),
+                                                  rounded(rule.constant, node.type.dtype))};
+  if (rule.deviation == 0) return tensor;
+  const Philox random(seed, Stream::init, rule.stream_step);
   for (std::size_t i = 0; i < tensor.data.size(); ++i)
-    tensor.data[i] = rounded(deviation * random.normal(i), node.type.dtype);
+    tensor.data[i] = rounded(rule.constant + rule.deviation * random.normal(i), node.type.dtype);
   return tensor;
 }
 

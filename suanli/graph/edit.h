@@ -64,9 +64,20 @@ Status validate(const GraphEdit& edit, const Graph& before);
 // the graph's type (else code mismatch). Validates first.
 Result<StateMap> apply(const GraphEdit& edit, const Graph& before, const StateMap& state);
 
-// The value with which a param or state begins, by its attributes: "zeros", "ones", or "normal"
-// with deviation "std", drawn by Philox from the seed and the tensor's name, so that it depends on
-// nothing else. Rounded to the tensor's dtype. An unknown word is an error (code graph).
+// How a param or state begins: element i is constant + deviation * normal(i), where normal is that of
+// Philox(seed, Stream::init, stream_step). The step is made of the tensor's name, so that the value depends on
+// seed and name alone. Rounded to the tensor's dtype.
+struct InitialRule {
+  double constant = 0;
+  double deviation = 0;
+  std::uint64_t stream_step = 0;
+};
+
+// By the node's attributes: init "zeros", "ones", or "normal" with deviation "std". Another word is an error
+// (code graph).
+Result<InitialRule> initial_rule(const Node& node);
+
+// The value that the rule gives.
 Result<RefTensor> initial_value(const Node& node, std::uint64_t seed);
 
 }  // namespace suanli::graph

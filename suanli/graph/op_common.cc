@@ -35,6 +35,11 @@ Status expect_type(std::string_view op, InputTypes types, std::size_t index,
   return op_error(op, input_is(types, index) + ", expected " + wanted.to_string());
 }
 
+Status expect_float_shape(std::string_view op, InputTypes types, std::size_t index, const Shape& shape) {
+  SUANLI_RETURN_IF_ERROR(expect_float(op, types, index));
+  return expect_type(op, types, index, {types[index].dtype, shape});
+}
+
 Status expect_rows(std::string_view op, InputTypes types, std::size_t index) {
   SUANLI_RETURN_IF_ERROR(expect_dtype(op, types, index, DType::f32));
   SUANLI_RETURN_IF_ERROR(expect_rank(op, types, index, 2));

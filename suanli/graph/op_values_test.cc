@@ -131,7 +131,9 @@ TEST(OpValues, CrossEntropy) {
   const RefTensor targets{i32({3}), {0, -1, 1}};
   EXPECT_THAT(value_of("softmax_cross_entropy", {logits, targets}),
               near({std::log(4.0), 0, std::log(2.0)}));
-  EXPECT_THAT(value_of("softmax_cross_entropy_grad", {logits, targets, {f32({3}), {1, 1, 10}}}),
+  const RefTensor sums{f32({3}), {std::log(4.0), 5 + std::log(2.0), 1000 + std::log(2.0)}};
+  EXPECT_THAT(value_of("log_sum_exp", {logits}), near(sums.data));
+  EXPECT_THAT(value_of("softmax_cross_entropy_grad", {logits, targets, sums, {f32({3}), {1, 1, 10}}}),
               near({-0.75, 0.75, 0, 0, 5, -5}));
   EXPECT_THAT(value_of("count_tokens", {targets}), ElementsAre(2));
 }

@@ -5,8 +5,10 @@
 #include <memory>
 
 #include "suanli/engine/compile.h"
+#include "suanli/engine/cpu/amx.h"
 #include "suanli/engine/executor.h"
 #include "suanli/graph/builder.h"
+#include "suanli/meter/quantile.h"
 
 namespace suanli::meter {
 namespace {
@@ -50,6 +52,38 @@ Result<FlopsPerSecond> measure_peak(engine::Device& device, engine::Arithmetic a
     if (run > 0 && took.value() > 0) best = std::max(best, flops / took);
   }
   return best;
+}
+
+engine::ProductLoop product_loop(engine::Arithmetic arithmetic, bool has_tiles) {
+  return arithmetic == engine::Arithmetic::bf16 && has_tiles ? engine::ProductLoop::bf16_amx
+                                                             : engine::ProductLoop::f32_fma;
+}
+
+Calibrator::Calibrator(engine::Arithmetic arithmetic, int threads)
+    : loops_(threads), loop_(product_loop(arithmetic, engine::amx::available())) {}
+
+void Calibrator::sample(Seconds duration) {
+  products_.push_back(loops_.products(loop_, duration).value());
+  clocks_.push_back(loops_.clock_hz(duration / 4.0));
+}
+
+void Calibrator::sample_elementwise_and_memory(Seconds duration) {
+  elementwise_.push_back(loops_.products(engine::ProductLoop::f32_fma, duration).value());
+  reads_.push_back(loops_.read(duration).value());
+  copies_.push_back(loops_.copy(duration).value());
+}
+
+Calibration Calibrator::result() const {
+  Calibration found;
+  found.loop = loop_;
+  found.products = FlopsPerSecond(median(products_));
+  found.clock_hz = median(clocks_);
+  found.nominal =
+      FlopsPerSecond(engine::flops_per_cycle(loop_) * found.clock_hz * loops_.threads());
+  if (elementwise_.empty()) return found;
+  found.elementwise = FlopsPerSecond(median(elementwise_));
+  found.memory = BytesPerSecond(std::max(median(reads_), median(copies_)));
+  return found;
 }
 
 }  // namespace suanli::meter

@@ -1,10 +1,13 @@
-// The fastest rate this machine's matrix products reach through the engine: what MFU is measured
-// against when nobody has stated the machine's peak.
+// What a rate of computing is a fraction of: the fastest matrix products that this machine reaches through the engine, or
+// the limits of its cores.
 #pragma once
+
+#include <vector>
 
 #include "suanli/base/clock.h"
 #include "suanli/base/error.h"
 #include "suanli/base/units.h"
+#include "suanli/engine/cpu/calibration.h"
 #include "suanli/engine/device.h"
 #include "suanli/engine/target.h"
 
@@ -20,5 +23,39 @@ struct PeakOptions {
 // The best of several runs: other programs on the machine only ever slow one down.
 Result<FlopsPerSecond> measure_peak(engine::Device& device, engine::Arithmetic arithmetic,
                                     Clock& clock, const PeakOptions& options = {});
+
+// The loop that matrix products of this arithmetic are held against. Without AMX tiles bf16 products are f32 multiply-adds,
+// or instructions that are hardly faster.
+engine::ProductLoop product_loop(engine::Arithmetic arithmetic, bool has_tiles);
+
+// Limits of the cores, of all threads together.
+struct Calibration {
+  engine::ProductLoop loop = engine::ProductLoop::f32_fma;
+  FlopsPerSecond products;        // median of the samples
+  FlopsPerSecond nominal;         // dense peak: operations per cycle (calibration.h) at the measured clock
+  FlopsPerSecond elementwise;     // f32 multiply-adds, median; 0 unless sampled
+  BytesPerSecond memory;          // the better of reading and copying, medians; 0 unless sampled
+  double clock_hz = 0;            // of one core
+};
+
+// Samples the limits between runs that are to be judged by them, since they swing with what else the machine does.
+// One thread.
+class Calibrator {
+ public:
+  Calibrator(engine::Arithmetic arithmetic, int threads);
+
+  // `duration` of matrix products, and a little of the clock.
+  void sample(Seconds duration);
+  // As long of each of elementwise multiply-adds, reading and copying.
+  void sample_elementwise_and_memory(Seconds duration);
+
+  // Of the samples so far, at least one.
+  Calibration result() const;
+
+ private:
+  engine::CalibrationLoops loops_;
+  engine::ProductLoop loop_;
+  std::vector<double> products_, clocks_, elementwise_, reads_, copies_;
+};
 
 }  // namespace suanli::meter

@@ -35,5 +35,25 @@ TEST(Peak, IsWorkOverTimeOnTheClockGiven) {
   EXPECT_EQ(*peak, FlopsPerSecond(3 * 2.0 * 64 * 64 * 64));
 }
 
+TEST(Peak, WithoutTilesBf16IsHeldAgainstF32) {
+  using engine::Arithmetic, engine::ProductLoop;
+  EXPECT_EQ(product_loop(Arithmetic::bf16, true), ProductLoop::bf16_amx);
+  EXPECT_EQ(product_loop(Arithmetic::bf16, false), ProductLoop::f32_fma);
+  EXPECT_EQ(product_loop(Arithmetic::f32, true), ProductLoop::f32_fma);
+}
+
+TEST(Peak, CalibrationIsTheMedianOfItsSamples) {
+  Calibrator calibrator(engine::Arithmetic::f32, 1);
+  for (int i = 0; i < 3; ++i) calibrator.sample(Seconds(0.002));
+  const Calibration rates = calibrator.result();
+  EXPECT_EQ(rates.loop, engine::ProductLoop::f32_fma);
+  EXPECT_GT(rates.products.value(), 0);
+  EXPECT_EQ(rates.nominal.value(), engine::flops_per_cycle(rates.loop) * rates.clock_hz);
+  EXPECT_EQ(rates.memory.value(), 0) << "was not sampled";
+  calibrator.sample_elementwise_and_memory(Seconds(0.002));
+  EXPECT_GT(calibrator.result().memory.value(), 0);
+  EXPECT_GT(calibrator.result().elementwise.value(), 0);
+}
+
 }  // namespace
 }  // namespace suanli::meter

@@ -270,10 +270,11 @@ TEST(Gpt, APlanAboveTheMemoryLimitIsRefused) {
   // Three f32 numbers per parameter (weight and two moments), and AdamW's two powers.
   EXPECT_EQ(program->memory.state, Bytes(12 * small_gpt().parameters() + 8));
   EXPECT_TRUE(engine::compile(graph, {.memory_limit = needed}).has_value());
-  const auto refused = engine::compile(graph, {.memory_limit = needed - Bytes(2048)});
+  // What recomputation can save of a model this small is less than its state.
+  const auto refused = engine::compile(graph, {.memory_limit = program->memory.state + Bytes(2048)});
   ASSERT_FALSE(refused.has_value());
   EXPECT_EQ(refused.error().code, ErrorCode::no_memory);
-  EXPECT_THAT(refused.error().message, HasSubstr("2.00 KiB more than the limit"));
+  EXPECT_THAT(refused.error().message, HasSubstr("more than the limit of"));
   EXPECT_THAT(refused.error().next_step, HasSubstr("train.batch"));
 }
 

@@ -88,7 +88,8 @@ std::vector<Key> make_keys() {
        "Threads that compute; 0: one per core this process may use. Any number gives the same "
        "weights."},
       {"run", "memory_limit", ScaledKey{FIELD(run.memory_limit), "bytes"},
-       "Refuse to start if the plan needs more memory, such as \"2Gi\". 0: what the machine has "
+       "The most memory the job may use, such as \"2Gi\". To keep it, activations are recomputed "
+       "in backward, as few as will do; a job that cannot keep it is refused. 0: what the machine has "
        "free."},
       {"run", "cap", ScaledKey{FIELD(run.cap), "FLOP/s"},
        "Highest rate of computing, such as \"50G\": every window of one second stays within 5 % of "

@@ -8,15 +8,6 @@
 namespace suanli::train {
 namespace {
 
-// What everything needs beside the training program's own plan: the evaluation's arena and two
-// snapshots.
-Bytes bytes_needed(const engine::MemoryPlan& training, const engine::MemoryPlan* evaluation) {
-  constexpr std::int64_t kSnapshots = 2;
-  Bytes needed = training.total(1) + training.state * kSnapshots;
-  if (evaluation != nullptr) needed += evaluation->total(1) - evaluation->state;
-  return needed;
-}
-
 // The most a job may use, asked before it uses anything.
 struct MemoryLimit {
   Bytes bytes;  // 0: unknown
@@ -30,7 +21,8 @@ struct MemoryLimit {
   Status check(Bytes needed) const {
     if (bytes.value() == 0 || needed <= bytes) return {};
     return fail(ErrorCode::no_memory,
-                "the job needs " + format_bytes(needed) + " but " + source + format_bytes(bytes),
+                "the job needs " + format_bytes(needed) + " but " + source + format_bytes(bytes) +
+                    ", which recomputing activations cannot keep",
                 "memory",
                 "lower 'train.batch' (and raise 'train.micro_batches'), or make the model smaller");
   }
@@ -118,6 +110,26 @@ Result<graph::Graph> training_graph(const JobConfig& job) {
                                    optimizer);
 }
 
+Bytes bytes_beside(const engine::MemoryPlan& training, const engine::MemoryPlan* evaluation) {
+  constexpr std::int64_t kSnapshots = 2;
+  Bytes bytes = training.state * kSnapshots;
+  if (evaluation != nullptr) bytes += evaluation->total(1) - evaluation->state;
+  return bytes;
+}
+
+Result<engine::Program> training_program(const graph::Graph& graph, engine::Arithmetic arithmetic, Bytes limit,
+                                         const engine::MemoryPlan* evaluation) {
+  engine::Target target{.arithmetic = arithmetic};
+  SUANLI_ASSIGN_OR_RETURN(engine::Program program, engine::compile(graph, target));
+  const Bytes beside = bytes_beside(program.memory, evaluation);
+  if (limit == Bytes(0) || program.memory.total(1) + beside <= limit) return program;
+  if (limit <= beside) return program;
+  target.memory_limit = limit - beside;
+  auto smaller = engine::compile(graph, target);
+  if (!smaller && smaller.error().code == ErrorCode::no_memory) return program;
+  return smaller;
+}
+
 Result<std::unique_ptr<Setup>> Setup::create(JobConfig job, data::Dataset dataset, Clock& clock) {
   const model::GptConfig model = model_of(job);
   SUANLI_ASSIGN_OR_RETURN(const engine::Arithmetic arithmetic, arithmetic_of(job));
@@ -144,9 +156,15 @@ Result<std::unique_ptr<Setup>> Setup::create(JobConfig job, data::Dataset datase
   engine::Device& device = *setup->device;
   engine::State& state = *setup->state;
 
-  SUANLI_ASSIGN_OR_RETURN(engine::Program program,
-                          engine::compile(setup->graph, {.arithmetic = arithmetic}));
-  SUANLI_RETURN_IF_ERROR(limit.check(bytes_needed(program.memory, nullptr)));
+  std::optional<engine::Program> evaluation;
+  if (setup->valid_windows) {
+    SUANLI_ASSIGN_OR_RETURN(const graph::Graph graph_of_evaluation, model::gpt_eval_graph(model, setup->job.train.batch));
+    SUANLI_ASSIGN_OR_RETURN(evaluation, engine::compile(graph_of_evaluation, {.arithmetic = arithmetic}));
+  }
+  const engine::MemoryPlan* beside = evaluation ? &evaluation->memory : nullptr;
+  SUANLI_ASSIGN_OR_RETURN(engine::Program program, training_program(setup->graph, arithmetic, limit.bytes, beside));
+  setup->memory = program.memory.total(1) + bytes_beside(program.memory, beside);
+  SUANLI_RETURN_IF_ERROR(limit.check(setup->memory));
   SUANLI_RETURN_IF_ERROR(
       state.initialize(setup->graph, static_cast<std::uint64_t>(setup->job.train.seed)));
   const auto shared_program = std::make_shared<const engine::Program>(std::move(program));
@@ -158,9 +176,6 @@ Result<std::unique_ptr<Setup>> Setup::create(JobConfig job, data::Dataset datase
   if (setup->job.sample.every > 0) {
     SUANLI_ASSIGN_OR_RETURN(setup->generator, Generator::create(model, arithmetic, state));
   }
-  setup->memory = bytes_needed(shared_program->memory,
-                               setup->evaluator ? &setup->evaluator->program().memory : nullptr);
-  SUANLI_RETURN_IF_ERROR(limit.check(setup->memory));
   return setup;
 }
 

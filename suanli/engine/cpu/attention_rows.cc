@@ -36,13 +36,12 @@ SoftmaxRow softmax(const float* s, std::size_t valid, std::size_t count, float s
 }
 
 SoftmaxRow Softmax(float* s, std::size_t valid, std::size_t count, float scale, Bf16* rounded) {
-  return rounded != nullptr ? softmax(s, valid, count, scale, rounded)
-                            : softmax(s, valid, count, scale, s);
+  return rounded != nullptr ? softmax(s, valid, count, scale, rounded) : softmax(s, valid, count, scale, s);
 }
 
 template <typename T>
-void softmax_grad(const float* s, const float* dp, T* p_to, T* ds_to, const float* stats,
-                  const float* delta, float scale, std::size_t first, std::size_t count) {
+void softmax_grad(const float* s, const float* dp, T* p_to, T* ds_to, const float* stats, const float* delta, float scale,
+                  std::size_t first, std::size_t count) {
   for_vectors(count, [&](std::size_t i, auto part) {
     if (i + kLanes <= first) {
       store(splat(0), p_to + i, part);
@@ -62,8 +61,8 @@ void softmax_grad(const float* s, const float* dp, T* p_to, T* ds_to, const floa
   });
 }
 
-void SoftmaxGrad(const GradRow& row, const float* stats, const float* delta, float scale,
-                 std::size_t first, std::size_t count) {
+void SoftmaxGrad(const GradRow& row, const float* stats, const float* delta, float scale, std::size_t first,
+                 std::size_t count) {
   if (row.rounded_p != nullptr)
     softmax_grad(row.s, row.dp, row.rounded_p, row.rounded_ds, stats, delta, scale, first, count);
   else
@@ -71,19 +70,30 @@ void SoftmaxGrad(const GradRow& row, const float* stats, const float* delta, flo
 }
 
 void Scale(const float* x, float factor, float* to, std::size_t count) {
+  for_vectors(count, [&](std::size_t i, auto part) { store(hn::Mul(splat(factor), load(x + i, part)), to + i, part); });
+}
+
+void LogSum(const float* top, const float* sum, float* to, std::size_t count) {
   for_vectors(count, [&](std::size_t i, auto part) {
-    store(hn::Mul(splat(factor), load(x + i, part)), to + i, part);
+    store(hn::Add(load(top + i, part), log_of(load(sum + i, part))), to + i, part);
   });
 }
 
-void Round(const float* x, Bf16* to, std::size_t count) {
-  for_vectors(count, [&](std::size_t i, auto part) { store(load(x + i, part), to + i, part); });
+template <typename A, typename B>
+void dots(const FloatRows& a, const FloatRows& b, std::int64_t rows, std::size_t columns, float* to) {
+  for (std::int64_t r = 0; r < rows; ++r) {
+    const A* x = reinterpret_cast<const A*>(a.data) + r * a.stride;
+    const B* y = reinterpret_cast<const B*>(b.data) + r * b.stride;
+    to[r] = strided_sum(columns, [&](std::size_t i, auto part) { return hn::Mul(load(x + i, part), load(y + i, part)); });
+  }
 }
 
-float Dot(const float* a, const float* b, std::size_t count) {
-  return strided_sum(count, [&](std::size_t i, auto part) {
-    return hn::Mul(load(a + i, part), load(b + i, part));
-  });
+void Dots(const FloatRows& a, const FloatRows& b, std::int64_t rows, std::size_t columns, float* to) {
+  const bool rounded_a = a.dtype == graph::DType::bf16, rounded_b = b.dtype == graph::DType::bf16;
+  if (rounded_a)
+    rounded_b ? dots<Bf16, Bf16>(a, b, rows, columns, to) : dots<Bf16, float>(a, b, rows, columns, to);
+  else
+    rounded_b ? dots<float, Bf16>(a, b, rows, columns, to) : dots<float, float>(a, b, rows, columns, to);
 }
 
 }  // namespace suanli::engine::HWY_NAMESPACE
@@ -95,20 +105,19 @@ namespace suanli::engine {
 HWY_EXPORT(Softmax);
 HWY_EXPORT(SoftmaxGrad);
 HWY_EXPORT(Scale);
-HWY_EXPORT(Round);
-HWY_EXPORT(Dot);
+HWY_EXPORT(LogSum);
+HWY_EXPORT(Dots);
 
 namespace {
 std::size_t index(std::int64_t i) { return static_cast<std::size_t>(i); }
 }  // namespace
 
-SoftmaxRow softmax_row(float* s, std::int64_t valid, std::int64_t count, float scale,
-                       Bf16* rounded) {
+SoftmaxRow softmax_row(float* s, std::int64_t valid, std::int64_t count, float scale, Bf16* rounded) {
   return HWY_DYNAMIC_DISPATCH(Softmax)(s, index(valid), index(count), scale, rounded);
 }
 
-void softmax_grad_row(const GradRow& row, const float* stats, const float* delta, float scale,
-                      std::int64_t first, std::int64_t count) {
+void softmax_grad_row(const GradRow& row, const float* stats, const float* delta, float scale, std::int64_t first,
+                      std::int64_t count) {
   HWY_DYNAMIC_DISPATCH(SoftmaxGrad)(row, stats, delta, scale, index(first), index(count));
 }
 
@@ -116,12 +125,12 @@ void scale_row(const float* x, float factor, float* to, std::int64_t count) {
   HWY_DYNAMIC_DISPATCH(Scale)(x, factor, to, index(count));
 }
 
-void round_row(const float* x, Bf16* to, std::int64_t count) {
-  HWY_DYNAMIC_DISPATCH(Round)(x, to, index(count));
+void log_sum_row(const float* top, const float* sum, float* to, std::int64_t count) {
+  HWY_DYNAMIC_DISPATCH(LogSum)(top, sum, to, index(count));
 }
 
-float dot_row(const float* a, const float* b, std::int64_t count) {
-  return HWY_DYNAMIC_DISPATCH(Dot)(a, b, index(count));
+void dot_rows(const FloatRows& a, const FloatRows& b, std::int64_t rows, std::int64_t columns, float* to) {
+  HWY_DYNAMIC_DISPATCH(Dots)(a, b, rows, index(columns), to);
 }
 
 }  // namespace suanli::engine

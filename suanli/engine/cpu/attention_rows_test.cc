@@ -79,10 +79,9 @@ TEST_P(AttentionRows, SoftmaxGrad) {
       std::vector<float> p = s, ds = dp, s_kept = s, dp_kept = dp;
       std::vector<Bf16> rounded_p(s.size(), Bf16{1}), rounded_ds(s.size(), Bf16{1});
       const float scale = 0.5f;
-      softmax_grad_row({p.data(), ds.data(), nullptr, nullptr}, stats.data(), delta.data(), scale,
-                       first, count);
-      softmax_grad_row({s_kept.data(), dp_kept.data(), rounded_p.data(), rounded_ds.data()},
-                       stats.data(), delta.data(), scale, first, count);
+      softmax_grad_row({p.data(), ds.data(), nullptr, nullptr}, stats.data(), delta.data(), scale, first, count);
+      softmax_grad_row({s_kept.data(), dp_kept.data(), rounded_p.data(), rounded_ds.data()}, stats.data(), delta.data(),
+                       scale, first, count);
       for (std::int64_t c = 0; c < count; ++c) {
         const auto at = static_cast<std::size_t>(c);
         const double want_p = c < first ? 0 : std::exp(double{scale} * s[at] - stats[at]);
@@ -98,31 +97,50 @@ TEST_P(AttentionRows, SoftmaxGrad) {
     }
 }
 
-TEST_P(AttentionRows, ScaleRoundDot) {
+TEST_P(AttentionRows, ScaleAndLogSum) {
   for (const std::int64_t count : {1, 7, 64, 67}) {
     const std::vector<float> a = random_row(count, 1), b = random_row(count, 2);
-    std::vector<float> scaled(a.size(), kUntouched);
-    std::vector<Bf16> rounded(a.size(), Bf16{1});
+    std::vector<float> scaled(a.size(), kUntouched), totals(a.size(), kUntouched), sums(a.size());
+    for (std::size_t i = 0; i < a.size(); ++i) sums[i] = 1.5f + b[i];
     scale_row(a.data(), 3, scaled.data(), count);
-    round_row(a.data(), rounded.data(), count);
-    double dot = 0;
+    log_sum_row(a.data(), sums.data(), totals.data(), count);
     for (std::int64_t i = 0; i < count; ++i) {
       const auto at = static_cast<std::size_t>(i);
       EXPECT_EQ(scaled[at], 3 * a[at]);
-      EXPECT_EQ(widen(rounded[at]), round_to_bf16(a[at]));
-      dot += double{a[at]} * b[at];
+      EXPECT_NEAR(totals[at], a[at] + std::log(double{sums[at]}), 1e-6);
     }
-    EXPECT_NEAR(dot_row(a.data(), b.data(), count), dot, 1e-5);
     EXPECT_EQ(scaled.back(), kUntouched);
-    EXPECT_EQ(rounded.back().bits, 1);
+    EXPECT_EQ(totals.back(), kUntouched);
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Targets, AttentionRows,
-                         testing::ValuesIn(hwy::SupportedAndGeneratedTargets()),
-                         [](const auto& tested) {
-                           return std::string(hwy::TargetName(tested.param));
-                         });
+// Every pair of element types, rows further apart than they are long.
+TEST_P(AttentionRows, DotRows) {
+  constexpr std::int64_t kRows = 3;
+  for (const std::int64_t columns : {1, 7, 64, 67}) {
+    const std::int64_t stride = columns + 5;
+    for (const graph::DType a_type : {graph::DType::f32, graph::DType::bf16})
+      for (const graph::DType b_type : {graph::DType::f32, graph::DType::bf16}) {
+        const TestTensor a = random_tensor({a_type, {kRows, stride}}, 1);
+        const TestTensor b = random_tensor({b_type, {kRows, stride}}, 2);
+        const std::vector<std::byte> a_bytes = a.bytes(), b_bytes = b.bytes();
+        std::vector<float> dots(kRows + 1, kUntouched);
+        dot_rows({a_bytes.data(), a_type, stride}, {b_bytes.data(), b_type, stride}, kRows, columns, dots.data());
+        for (std::int64_t r = 0; r < kRows; ++r) {
+          double dot = 0;
+          for (std::int64_t c = 0; c < columns; ++c) {
+            const auto at = static_cast<std::size_t>(r * stride + c);
+            dot += double{a.values[at]} * b.values[at];
+          }
+          EXPECT_NEAR(dots[static_cast<std::size_t>(r)], dot, 1e-5);
+        }
+        EXPECT_EQ(dots.back(), kUntouched);
+      }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Targets, AttentionRows, testing::ValuesIn(hwy::SupportedAndGeneratedTargets()),
+                         [](const auto& tested) { return std::string(hwy::TargetName(tested.param)); });
 
 }  // namespace
 }  // namespace suanli::engine

@@ -1,19 +1,14 @@
-// What the attention kernels share: the shape, the cut of a sequence into blocks of queries, and
-// where a head lies.
+// What the attention kernels share: the shape, where a head lies, and what a spec asks for.
 #pragma once
 
-#include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
 
-#include "suanli/base/error.h"
+#include "suanli/engine/cpu/attention_rows.h"
+#include "suanli/engine/cpu/epilogue.h"
 #include "suanli/engine/kernel.h"
 
 namespace suanli::engine {
-
-// Queries per block: scores of one block and all its keys are held at a time.
-inline constexpr std::int64_t kAttentionBlock = 128;
 
 struct AttentionShape {
   std::int64_t batch = 0, heads = 0, seq = 0, depth = 0;
@@ -22,43 +17,50 @@ struct AttentionShape {
   std::int64_t width() const { return heads * depth; }
   std::int64_t tasks() const { return batch * heads; }
   std::int64_t element() const { return graph::size_of(dtype).value(); }
-  // Block b holds queries [begin, begin + rows) and looks at keys [0, extent).
-  std::int64_t blocks() const { return (seq + kAttentionBlock - 1) / kAttentionBlock; }
-  std::int64_t begin(std::int64_t b) const { return b * kAttentionBlock; }
-  std::int64_t rows(std::int64_t b) const { return std::min(kAttentionBlock, seq - begin(b)); }
-  std::int64_t extent(std::int64_t b) const { return begin(b) + rows(b); }
-  std::int64_t max_rows() const { return std::min(kAttentionBlock, seq); }
+  float scale() const;  // 1 / sqrt(depth)
 
-  // Element of qkv where part 0, 1, 2 (q, k, v) of task = sequence * heads + head begins; rows are
-  // 3 width() apart.
+  // Task = sequence * heads + head. Its first row in qkv and in [N, C] tensors, and its first column in the latter.
+  std::int64_t first_row(std::int64_t task) const { return task / heads * seq; }
+  std::int64_t first_column(std::int64_t task) const { return task % heads * depth; }
+  // Element of qkv where its part 0, 1, 2 (q, k, v) begins; rows are 3 width() apart.
   std::int64_t qkv_offset(std::int64_t task, std::int64_t part) const {
-    return task / heads * seq * 3 * width() + part * width() + task % heads * depth;
+    return first_row(task) * 3 * width() + part * width() + first_column(task);
   }
   // The same in [N, C] tensors; rows are width() apart.
-  std::int64_t out_offset(std::int64_t task) const {
-    return task / heads * seq * width() + task % heads * depth;
-  }
-  // Copies one head's q, k or v into dense rows [seq, depth].
-  void gather(const std::byte* qkv, std::int64_t task, std::int64_t part, std::byte* to) const {
-    const std::byte* from = qkv + qkv_offset(task, part) * element();
-    const std::int64_t row = depth * element();
-    for (std::int64_t t = 0; t < seq; ++t)
-      std::memcpy(to + t * row, from + t * 3 * width() * element(), static_cast<std::size_t>(row));
-  }
+  std::int64_t out_offset(std::int64_t task) const { return first_row(task) * width() + first_column(task); }
 };
 
 // Of a kernel whose first input is qkv.
-inline AttentionShape attention_shape(const KernelSpec& spec) {
-  const graph::TensorType& qkv = spec.inputs[0];
-  AttentionShape shape{
-      .heads = spec.attrs.integer("heads"), .seq = spec.attrs.integer("seq"), .dtype = qkv.dtype};
-  SUANLI_CHECK(graph::is_float(qkv.dtype) && qkv.shape.size() == 2);
-  SUANLI_CHECK(shape.heads >= 1 && shape.seq >= 1);
-  SUANLI_CHECK(qkv.shape[0] % shape.seq == 0 && qkv.shape[1] % (3 * shape.heads) == 0);
-  shape.batch = qkv.shape[0] / shape.seq;
-  shape.depth = qkv.shape[1] / (3 * shape.heads);
-  SUANLI_CHECK(shape.depth >= 1);
-  return shape;
+AttentionShape attention_shape(const KernelSpec& spec);
+
+// The outputs of a forward kernel ("attention" or "attention_stats").
+struct AttentionOutputs {
+  bool out;   // through the epilogue
+  int stats;  // index among all outputs, -1: not wanted
+};
+// Checks the spec against the contract of kernel.h.
+AttentionOutputs attention_outputs(const KernelSpec& spec, const AttentionShape& shape);
+
+// Checks the spec of "attention_grad".
+void check_attention_grad(const KernelSpec& spec, const AttentionShape& shape);
+
+// The epilogue's piece of `rows` rows of a head: rows `begin` on of the task's sequence. `part` is 0 for [N, C] results,
+// 0, 1, 2 for the parts of [N, 3C] ones.
+inline EpiloguePiece head_piece(const AttentionShape& shape, std::int64_t task, std::int64_t part, std::int64_t begin,
+                                std::int64_t rows, const float* data, std::int64_t stride) {
+  return {.data = data,
+          .stride = stride,
+          .row = shape.first_row(task) + begin,
+          .rows = rows,
+          .column = part * shape.width() + shape.first_column(task),
+          .columns = shape.depth};
+}
+
+// One head of a [N, C] tensor of f32 or bf16, from row `begin` of the sequence on.
+inline FloatRows head_rows(const AttentionShape& shape, std::int64_t task, std::int64_t begin, const std::byte* tensor,
+                           graph::DType dtype) {
+  const std::int64_t first = shape.out_offset(task) + begin * shape.width();
+  return {.data = tensor + first * graph::size_of(dtype).value(), .dtype = dtype, .stride = shape.width()};
 }
 
 }  // namespace suanli::engine

@@ -3,6 +3,7 @@
 
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <condition_variable>
@@ -20,6 +21,7 @@ namespace suanli::engine {
 namespace {
 
 constexpr std::int64_t kHugePage = 2 << 20;
+constexpr std::int64_t kPiece = 1 << 20;  // bytes of one task that copies or fills
 
 // One-shot flag that threads can wait for.
 struct Flag {
@@ -88,7 +90,7 @@ class CpuDevice final : public Device {
 
   Result<Buffer> allocate(Bytes size) override {
     const std::int64_t wanted = std::max<std::int64_t>(size.value(), 64);
-    const Bytes available = memory_info().available;
+    const Bytes available = available_for(Bytes(wanted));
     if (available > Bytes(0) && Bytes(wanted) > available)
       return fail(ErrorCode::no_memory,
                   "a buffer of " + format_bytes(Bytes(wanted)) + " does not fit into the " +
@@ -134,10 +136,15 @@ class CpuDevice final : public Device {
   void set_pacer(Pacer* pacer) override { pool_.set_pacer(pacer); }
 
   void copy(Stream& stream, void* to, const void* from, Bytes size) override {
-    run(stream, [=] { std::memcpy(to, from, static_cast<std::size_t>(size.value())); });
+    in_pieces(stream, size, [=](std::int64_t begin, std::size_t length) {
+      std::memcpy(static_cast<std::byte*>(to) + begin, static_cast<const std::byte*>(from) + begin,
+                  length);
+    });
   }
   void fill_zero(Stream& stream, void* to, Bytes size) override {
-    run(stream, [=] { std::memset(to, 0, static_cast<std::size_t>(size.value())); });
+    in_pieces(stream, size, [=](std::int64_t begin, std::size_t length) {
+      std::memset(static_cast<std::byte*>(to) + begin, 0, length);
+    });
   }
 
   Event record(Stream& stream) override {
@@ -161,6 +168,17 @@ class CpuDevice final : public Device {
   }
 
  private:
+  // The memory that is free, 0 if unknown. Reading it costs more than a small buffer does: what was
+  // read stays good until a sixteenth of it has been given out.
+  Bytes available_for(Bytes wanted) {
+    given_out_ += wanted;
+    if (given_out_ > Bytes(available_.value() / 16)) {
+      available_ = memory_info().available;
+      given_out_ = wanted;
+    }
+    return available_;
+  }
+
   // Kernels use the pool, which serves one thread: they belong on the compute stream.
   template <typename Job>
   void run(Stream& stream, Job job) {
@@ -171,8 +189,20 @@ class CpuDevice final : public Device {
     }
   }
 
+  // Calls job(begin, length) for pieces of [0, size): by the pool on the compute stream.
+  template <typename Job>
+  void in_pieces(Stream& stream, Bytes size, Job job) {
+    if (&stream != &compute_)
+      return run(stream, [=] { job(0, static_cast<std::size_t>(size.value())); });
+    pool_.parallel_for((size.value() + kPiece - 1) / kPiece, [&](std::int64_t piece, int) {
+      const std::int64_t begin = piece * kPiece;
+      job(begin, static_cast<std::size_t>(std::min(kPiece, size.value() - begin)));
+    });
+  }
+
   ThreadPool pool_;
   InlineStream compute_;
+  Bytes available_, given_out_;
 };
 
 }  // namespace

@@ -1,6 +1,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <atomic>
 #include <numeric>
 #include <vector>
@@ -18,6 +19,17 @@ TEST(CpuDevice, MoreMemoryThanThereIsIsAnError) {
   ASSERT_FALSE(buffer.has_value());
   EXPECT_EQ(buffer.error().code, ErrorCode::no_memory);
   EXPECT_THAT(buffer.error().to_string(), HasSubstr("does not fit"));
+}
+
+TEST(CpuDevice, BuffersBeginAsZeros) {
+  const auto device = make_cpu_device(1);
+  for (const std::int64_t size : {0, 1, 64, 100'000, 5'000'001})
+    for (int round = 0; round < 2; ++round) {  // the second may get the memory of the first
+      Buffer buffer = *device->allocate(Bytes(size));
+      EXPECT_EQ(reinterpret_cast<std::uintptr_t>(buffer.data()) % 64, 0U);
+      for (std::int64_t i = 0; i < size; ++i) ASSERT_EQ(buffer.data()[i], std::byte{0}) << i;
+      std::fill_n(buffer.data(), size, std::byte{0xFF});
+    }
 }
 
 TEST(CpuDevice, AnUnknownKernelIsNamed) {

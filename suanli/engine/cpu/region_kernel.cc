@@ -5,6 +5,7 @@
 #include "suanli/base/error.h"
 #include "suanli/engine/cpu/kernel_support.h"
 #include "suanli/engine/cpu/region_plan.h"
+#include "suanli/engine/cpu/sums.h"
 #include "suanli/engine/cpu/tile_ops.h"
 
 namespace suanli::engine {
@@ -43,7 +44,9 @@ class RegionKernel final : public Kernel {
     const RegionInput& input = region_.inputs[in];
     const bool is_output = std::any_of(region_.outputs.begin(), region_.outputs.end(),
                                        [&](const RegionOutput& o) { return o.reg == in; });
-    return input.access == Access::full && input.dtype == region_.outputs[out].dtype && !is_output;
+    const RegionOutput& output = region_.outputs[out];
+    return input.access == Access::full && output.access == Access::full &&
+           input.dtype == output.dtype && !is_output;
   }
 
  private:
@@ -55,7 +58,7 @@ class RegionKernel final : public Kernel {
     return aligned(static_cast<std::int64_t>(plan_.slots.size() * sizeof(TileOperand)));
   }
   std::int64_t worker_bytes() const {
-    return table_bytes() + plan_.slot_count * plan_.tile * std::int64_t{sizeof(float)};
+    return table_bytes() + plan_.slot_count * plan_.slot_floats * std::int64_t{sizeof(float)};
   }
 
   // to[i] = element (start + i) mod period of the input, for i in [0, n).
@@ -124,7 +127,9 @@ class RegionKernel final : public Kernel {
     const std::int64_t padded = divide_up(n, kTileStep) * kTileStep;
     const bool whole = n == padded;
     const std::size_t inputs = region_.inputs.size();
-    const auto slot_of = [&](std::size_t reg) { return slots + plan_.slots[reg] * plan_.tile; };
+    const auto slot_of = [&](std::size_t reg) {
+      return slots + plan_.slots[reg] * plan_.slot_floats;
+    };
 
     for (std::size_t i = 0; i < inputs; ++i) {
       if (plan_.sources[i] == RegionPlan::Source::streamed)
@@ -137,17 +142,36 @@ class RegionKernel final : public Kernel {
       const RegionInstruction& step = region_.code[k];
       const int direct = plan_.direct_output[k];
       float* to = whole && direct >= 0 ? output<float>(args, direct) + start : slot_of(inputs + k);
-      apply_tile(step.op, operands[step.a], operands[step.b], step.immediate, to, padded);
-      operands[inputs + k] = {to, false};
+      if (is_row_op(step.op)) {
+        std::fill_n(to, kTileStep, row_value(step.op, operands[step.a], to, n));
+        operands[inputs + k] = {to, true};
+        continue;
+      }
+      const bool repeated = plan_.repeated[inputs + k];
+      apply_tile(step.op, operands[step.a], operands[step.b], step.immediate, to,
+                 repeated ? kTileStep : padded);
+      operands[inputs + k] = {to, repeated};
     }
     for (std::size_t o = 0; o < region_.outputs.size(); ++o)
       if (!whole || !plan_.is_direct[o])
         store(args, static_cast<int>(o), operands[region_.outputs[o].reg], start, n);
   }
 
+  // Of a tile that is one row; `spare` has room for it and may be where it lies.
+  static float row_value(RegionOp op, TileOperand row, float* spare, std::int64_t n) {
+    if (row.repeated) {
+      std::fill_n(spare, n, float{*row.data});
+      row.data = spare;
+    }
+    return op == RegionOp::row_sum ? row_sum(row.data, n) : row_max(row.data, n);
+  }
+
   void store(const KernelArgs& args, int index, TileOperand from, std::int64_t start,
              std::int64_t n) const {
-    // A region that only passes an input on may have a repeated value to store.
+    if (region_.outputs[index].access == Access::row) {
+      start /= plan_.columns;
+      n = 1;
+    }
     const std::int64_t step = from.repeated ? kTileStep : n;
     for (std::int64_t done = 0; done < n; done += step) {
       const std::int64_t length = std::min(step, n - done);

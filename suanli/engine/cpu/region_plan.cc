@@ -53,16 +53,35 @@ void assign_slots(const Region& region, const std::vector<int>& last, RegionPlan
     const RegionInstruction& step = region.code[k];
     const bool two = register_count(step.op) == 2 && step.b != step.a;
     // The slot of a row input may hold one value that is read again and again: it is never written
-    // over.
+    // over. Nor is that of another repeated value while it is read.
     const auto ends = [&](int reg) {
       const bool row = reg < inputs && region.inputs[reg].access == Access::row;
       return last[reg] == k && plan.slots[reg] >= 0 && !row;
     };
-    if (ends(step.a)) free.push_back(plan.slots[step.a]);
-    if (two && ends(step.b)) free.push_back(plan.slots[step.b]);
-    plan.slots[inputs + k] = take();
+    const auto release = [&](bool repeated) {
+      if (ends(step.a) && plan.repeated[step.a] == repeated) free.push_back(plan.slots[step.a]);
+      if (two && ends(step.b) && plan.repeated[step.b] == repeated)
+        free.push_back(plan.slots[step.b]);
+    };
+    release(false);
+    const int slot = take();
+    release(true);
+    plan.slots[inputs + k] = slot;
     if (last[inputs + k] < 0) free.push_back(plan.slots[inputs + k]);
   }
+}
+
+// In a region with row ops a tile is one row.
+void find_repeated(const Region& region, bool by_row, RegionPlan& plan) {
+  for (const RegionInput& input : region.inputs)
+    plan.repeated.push_back(by_row &&
+                            (input.access == Access::row || input.access == Access::scalar));
+  for (const RegionInstruction& step : region.code)
+    plan.repeated.push_back(by_row && (is_row_op(step.op) ||
+                                       (plan.repeated[step.a] &&
+                                        (register_count(step.op) == 1 || plan.repeated[step.b]))));
+  for (const RegionOutput& output : region.outputs)
+    SUANLI_CHECK(output.access == Access::full || plan.repeated[output.reg]);
 }
 
 // Whole rows or even parts of rows where that gives multiples of kTileStep.
@@ -93,6 +112,7 @@ void choose_direct_outputs(const Region& region, const std::vector<int>& last, R
   for (std::size_t o = 0; o < region.outputs.size(); ++o) {
     const int k = region.outputs[o].reg - inputs;
     if (k < 0 || k < inputs_read_until || region.outputs[o].dtype != graph::DType::f32) continue;
+    if (region.outputs[o].access != Access::full || plan.repeated[inputs + k]) continue;
     if (plan.direct_output[k] >= 0) continue;
     plan.direct_output[k] = static_cast<int>(o);
     plan.is_direct[o] = true;
@@ -110,9 +130,14 @@ RegionPlan plan_region(const Region& region) {
     plan.sources.push_back(input.access == Access::scalar ? RegionPlan::Source::repeated
                                                           : RegionPlan::Source::streamed);
   const std::vector<int> last = last_uses(region);
+  const bool by_row = std::any_of(region.code.begin(), region.code.end(),
+                                  [](const RegionInstruction& step) { return is_row_op(step.op); });
+  SUANLI_CHECK(!by_row || plan.columns <= kLongestRow);
+  find_repeated(region, by_row, plan);
   // Slots with every vector streamed bound those needed, and do not depend on the tile.
   assign_slots(region, last, plan);
-  plan.tile = choose_tile(plan.elements, plan.columns, plan.slot_count);
+  plan.tile = by_row ? plan.columns : choose_tile(plan.elements, plan.columns, plan.slot_count);
+  plan.slot_floats = round_up(plan.tile);
 
   plan.shared_offsets.assign(region.inputs.size(), 0);
   for (std::size_t i = 0; i < region.inputs.size(); ++i) {
@@ -122,7 +147,7 @@ RegionPlan plan_region(const Region& region) {
       plan.sources[i] = RegionPlan::Source::expanded;
     plan.shared_offsets[i] = plan.shared_floats;
     if (plan.sources[i] == RegionPlan::Source::repeated) plan.shared_floats += kTileStep;
-    if (plan.sources[i] == RegionPlan::Source::expanded) plan.shared_floats += plan.tile;
+    if (plan.sources[i] == RegionPlan::Source::expanded) plan.shared_floats += plan.slot_floats;
   }
   plan.slot_count = 0;
   assign_slots(region, last, plan);

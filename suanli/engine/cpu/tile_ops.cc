@@ -1,6 +1,7 @@
 #include "suanli/engine/cpu/tile_ops.h"
 
 #include "suanli/base/error.h"
+#include "suanli/engine/cpu/bf16_convert.h"
 #include "suanli/engine/cpu/simd_targets.h"
 
 #undef HWY_TARGET_INCLUDE
@@ -74,6 +75,9 @@ void ApplyTile(RegionOp op, TileOperand a, TileOperand b, float immediate, float
       return map1(a, out, n, [](Vec x) { return round_to_bf16(x); });
     case RegionOp::gelu_grad:
       return map2(a, b, out, n, [](Vec x, Vec dy) { return gelu_grad_of(x, dy); });
+    case RegionOp::row_sum:
+    case RegionOp::row_max:
+      break;
   }
   SUANLI_CHECK(false);
 }
@@ -102,12 +106,15 @@ HWY_EXPORT(TargetName);
 
 void apply_tile(RegionOp op, TileOperand a, TileOperand b, float immediate, float* out,
                 std::int64_t n) {
+  if (op == RegionOp::round_bf16 && !a.repeated && has_bf16_instructions())
+    return round_by_instruction(a.data, out, n);
   HWY_DYNAMIC_DISPATCH(ApplyTile)(op, a, b, immediate, out, n);
 }
 void widen(const Bf16* from, float* to, std::int64_t n) {
   HWY_DYNAMIC_DISPATCH(Widen)(from, to, n);
 }
 void narrow(const float* from, Bf16* to, std::int64_t n) {
+  if (has_bf16_instructions()) return narrow_by_instruction(from, to, n);
   HWY_DYNAMIC_DISPATCH(Narrow)(from, to, n);
 }
 void convert(const std::int32_t* from, float* to, std::int64_t n) {

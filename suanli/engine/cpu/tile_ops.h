@@ -19,7 +19,7 @@ struct TileOperand {
 };
 
 // out[i] = op(a[i], b[i]) for i in [0, n), n a multiple of kTileStep; `b` is not read by an op of
-// one register. `out` may be the data of `a` or `b`.
+// one register. `out` may be the data of `a` or `b`. Not for row ops: sums.h has them.
 void apply_tile(RegionOp op, TileOperand a, TileOperand b, float immediate, float* out,
                 std::int64_t n);
 

@@ -171,10 +171,10 @@ double bytes_stats(InputTypes, const Attrs&, const TensorType& out) {
 
 Result<TensorType> infer_grad(InputTypes types, const Attrs& attrs) {
   SUANLI_ASSIGN_OR_RETURN(const Extents e, expect_qkv("attention_grad", types, attrs));
-  const TensorType y = f32({types[0].shape[0], e.width()});
-  SUANLI_RETURN_IF_ERROR(expect_type("attention_grad", types, 1, y));
+  const Shape y = {types[0].shape[0], e.width()};
+  SUANLI_RETURN_IF_ERROR(expect_float_shape("attention_grad", types, 1, y));
   SUANLI_RETURN_IF_ERROR(expect_type("attention_grad", types, 2, f32({e.batch * e.heads, e.seq})));
-  SUANLI_RETURN_IF_ERROR(expect_type("attention_grad", types, 3, y));
+  SUANLI_RETURN_IF_ERROR(expect_float_shape("attention_grad", types, 3, y));
   return f32(types[0].shape);
 }
 

@@ -22,6 +22,8 @@ Status expect_float(std::string_view op, InputTypes types, std::size_t index);  
 Status expect_rank(std::string_view op, InputTypes types, std::size_t index, std::size_t rank);
 Status expect_type(std::string_view op, InputTypes types, std::size_t index,
                    const TensorType& wanted);
+// f32, or bf16 where an arithmetic has rounded the value, of this shape.
+Status expect_float_shape(std::string_view op, InputTypes types, std::size_t index, const Shape& shape);
 // An f32 matrix [N, C] with C >= 1.
 Status expect_rows(std::string_view op, InputTypes types, std::size_t index);
 

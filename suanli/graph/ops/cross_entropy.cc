@@ -1,4 +1,5 @@
-// Softmax cross-entropy per row and its gradient; target -1 means that the row does not count.
+// Softmax cross-entropy per row, its log-sum-exp and its gradient; target -1 means that the row does not count:
+//   L_n = ln(sum_v e^logits_nv),  y_n = L_n - logits_nt,  dlogits_nv = (e^(logits_nv - L_n) - [v = t]) dy_n,  t = targets_n
 #include <algorithm>
 #include <cmath>
 
@@ -41,43 +42,68 @@ void reference(const ReferenceCall& call) {
   }
 }
 
+// L is kept from the forward phase, so that backward need not sum rows again.
 std::vector<NodeId> gradient(const GradientCall& c) {
-  return {c.b.apply("softmax_cross_entropy_grad", {c.inputs[0], c.inputs[1], c.dy}), kNoNode};
-}
-
-// Shared by both decompositions, for logits [N, V].
-struct Parts {
-  NodeId hot;      // one-hot targets [N, V]
-  NodeId counts;   // 1 where a row counts, else 0 [N, 1]
-  NodeId shifted;  // logits less their row's maximum [N, V]
-  NodeId exps;     // e^shifted [N, V]
-  NodeId sums;     // of exps over rows [N, 1]
-};
-
-Parts parts_of(Builder& b, NodeId logits, NodeId targets, const Shape& shape) {
-  const Shape column = {shape[0], 1};
-  Parts p;
-  p.hot = b.apply("one_hot", {targets}, {{"depth", shape[1]}});
-  p.counts = b.reduce_to(p.hot, column);
-  p.shifted = b.sub(logits, b.reduce_max(logits));
-  p.exps = b.exp(p.shifted);
-  p.sums = b.reduce_to(p.exps, column);
-  return p;
+  const Phase phase = c.b.phase();
+  c.b.set_phase(Phase::forward);
+  const NodeId sums = c.b.apply("log_sum_exp", {c.inputs[0]});
+  c.b.set_phase(phase);
+  return {c.b.apply("softmax_cross_entropy_grad", {c.inputs[0], c.inputs[1], sums, c.dy}), kNoNode};
 }
 
 NodeId decompose(Builder& b, std::span<const NodeId> in, const Attrs&) {
   const Shape shape = b.type(in[0]).shape;
-  const Parts p = parts_of(b, in[0], in[1], shape);
-  const NodeId picked = b.reduce_to(b.mul(p.hot, p.shifted), {shape[0], 1});
-  return b.reshape(b.sub(b.mul(b.log(p.sums), p.counts), picked), {shape[0]});
+  const Shape column = {shape[0], 1};
+  const NodeId hot = b.apply("one_hot", {in[1]}, {{"depth", shape[1]}});
+  const NodeId shifted = b.sub(in[0], b.reduce_max(in[0]));
+  const NodeId sums = b.reduce_to(b.exp(shifted), column);
+  const NodeId picked = b.reduce_to(b.mul(hot, shifted), column);
+  return b.reshape(b.sub(b.mul(b.log(sums), b.reduce_to(hot, column)), picked), {shape[0]});
+}
+
+// ---- log_sum_exp
+
+Result<TensorType> infer_sums(InputTypes types, const Attrs&) {
+  SUANLI_RETURN_IF_ERROR(expect_rows("log_sum_exp", types, 0));
+  return f32({types[0].shape[0]});
+}
+
+void reference_sums(const ReferenceCall& call) {
+  const RefTensor& logits = *call.inputs[0];
+  const std::int64_t width = logits.type.shape[1];
+  for (std::size_t n = 0; n < call.out.data.size(); ++n)
+    call.out.data[n] = log_sum_exp(logits.data.data() + static_cast<std::int64_t>(n) * width, width);
+}
+
+// What it adds to the softmax_cross_entropy of the same logits, which has the sums at hand: a logarithm and an addition per
+// row.
+double flops_sums(InputTypes, const Attrs&, const TensorType& out) {
+  return 2 * static_cast<double>(out.elements());
+}
+double bytes_sums(InputTypes, const Attrs&, const TensorType& out) {
+  return static_cast<double>(out.bytes().value());
+}
+
+// dlogits_nv = e^(logits_nv - L_n) dy_n.
+std::vector<NodeId> gradient_sums(const GradientCall& c) {
+  const Shape column = {c.type.shape[0], 1};
+  const NodeId probabilities = c.b.exp(c.b.sub(c.inputs[0], c.b.reshape(c.node, column)));
+  return {c.b.mul(probabilities, c.b.reshape(c.dy, column))};
+}
+
+NodeId decompose_sums(Builder& b, std::span<const NodeId> in, const Attrs&) {
+  const Shape shape = b.type(in[0]).shape;
+  const NodeId top = b.reduce_max(in[0]);
+  const NodeId sums = b.reduce_to(b.exp(b.sub(in[0], top)), {shape[0], 1});
+  return b.reshape(b.add(top, b.log(sums)), {shape[0]});
 }
 
 // ---- softmax_cross_entropy_grad
 
 Result<TensorType> infer_grad(InputTypes types, const Attrs&) {
   SUANLI_RETURN_IF_ERROR(expect_logits_and_targets("softmax_cross_entropy_grad", types));
-  SUANLI_RETURN_IF_ERROR(
-      expect_type("softmax_cross_entropy_grad", types, 2, f32({types[0].shape[0]})));
+  for (std::size_t i : {2, 3})
+    SUANLI_RETURN_IF_ERROR(expect_type("softmax_cross_entropy_grad", types, i, f32({types[0].shape[0]})));
   return types[0];
 }
 
@@ -88,8 +114,8 @@ void reference_grad(const ReferenceCall& call) {
     const double* row = logits.data.data() + n * width;
     double* out = call.out.data.data() + n * width;
     const std::int64_t target = target_of(call.inputs[1]->data[n], width);
-    const double dloss = call.inputs[2]->data[n];
-    const double total = log_sum_exp(row, width);
+    const double total = call.inputs[2]->data[n];
+    const double dloss = call.inputs[3]->data[n];
     for (std::int64_t v = 0; v < width; ++v)
       out[v] = target < 0 ? 0 : (std::exp(row[v] - total) - (v == target ? 1 : 0)) * dloss;
   }
@@ -97,9 +123,11 @@ void reference_grad(const ReferenceCall& call) {
 
 NodeId decompose_grad(Builder& b, std::span<const NodeId> in, const Attrs&) {
   const Shape shape = b.type(in[0]).shape;
-  const Parts p = parts_of(b, in[0], in[1], shape);
-  const NodeId probabilities = b.mul(b.div(p.exps, p.sums), p.counts);
-  return b.mul(b.sub(probabilities, p.hot), b.reshape(in[2], {shape[0], 1}));
+  const Shape column = {shape[0], 1};
+  const NodeId hot = b.apply("one_hot", {in[1]}, {{"depth", shape[1]}});
+  const NodeId probabilities = b.exp(b.sub(in[0], b.reshape(in[2], column)));
+  const NodeId counted = b.mul(probabilities, b.reduce_to(hot, column));
+  return b.mul(b.sub(counted, hot), b.reshape(in[3], column));
 }
 
 // ---- count_tokens
@@ -128,9 +156,19 @@ std::vector<OpCase> cases() {
   return list;
 }
 
+std::vector<OpCase> cases_sums() {
+  std::vector<OpCase> list = cases();
+  for (OpCase& c : list) c.inputs.resize(1);
+  return list;
+}
+
 std::vector<OpCase> cases_grad() {
   std::vector<OpCase> list = without_gradient(cases());
-  for (OpCase& c : list) c.inputs.push_back({f32({c.inputs[0].type.shape[0]})});
+  for (OpCase& c : list) {
+    const TensorType row = f32({c.inputs[0].type.shape[0]});
+    c.inputs.push_back({row, 4, 6});  // L as of real rows, so that no probability is far above 1
+    c.inputs.push_back({row});
+  }
   return list;
 }
 
@@ -153,12 +191,23 @@ void register_cross_entropy(Registry& registry) {
                 .reference = reference,
                 .decompose = decompose,
                 .cases = cases});
+  registry.add({.name = "log_sum_exp",
+                .summary = "of logits [N, V]: L[n] = ln(sum_v e^logits[n, v])",
+                .inputs = 1,
+                .cut = CutRule::stays,
+                .infer = infer_sums,
+                .flops = flops_sums,
+                .bytes = bytes_sums,
+                .gradient = gradient_sums,
+                .reference = reference_sums,
+                .decompose = decompose_sums,
+                .cases = cases_sums});
   registry.add({.name = "softmax_cross_entropy_grad",
-                .summary = "of (logits, targets, dloss [N]): (softmax(logits) - onehot(targets)) "
+                .summary = "of (logits, targets, L [N], dloss [N]): (e^(logits - L) - onehot(targets)) "
                            "dloss, 0 for target -1",
-                .inputs = 3,
+                .inputs = 4,
                 .infer = infer_grad,
-                .flops = per_input_element<6>,
+                .flops = per_input_element<4>,
                 .reference = reference_grad,
                 .decompose = decompose_grad,
                 .cases = cases_grad});

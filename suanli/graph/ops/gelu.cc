@@ -20,8 +20,8 @@ double slope(double x) {
 }
 
 Result<TensorType> infer(InputTypes types, const Attrs&) {
-  SUANLI_RETURN_IF_ERROR(expect_dtype("gelu", types, 0, DType::f32));
-  return types[0];
+  SUANLI_RETURN_IF_ERROR(expect_float("gelu", types, 0));
+  return f32(types[0].shape);
 }
 
 void reference(const ReferenceCall& call) {
@@ -46,9 +46,9 @@ NodeId decompose(Builder& b, std::span<const NodeId> inputs, const Attrs&) {
 }
 
 Result<TensorType> infer_grad(InputTypes types, const Attrs&) {
-  SUANLI_RETURN_IF_ERROR(expect_dtype("gelu_grad", types, 0, DType::f32));
-  SUANLI_RETURN_IF_ERROR(expect_type("gelu_grad", types, 1, types[0]));
-  return types[0];
+  SUANLI_RETURN_IF_ERROR(expect_float("gelu_grad", types, 0));
+  SUANLI_RETURN_IF_ERROR(expect_type("gelu_grad", types, 1, f32(types[0].shape)));
+  return types[1];
 }
 
 void reference_grad(const ReferenceCall& call) {

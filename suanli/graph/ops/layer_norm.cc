@@ -83,7 +83,7 @@ NodeId decompose(Builder& b, std::span<const NodeId> in, const Attrs& attrs) {
 Result<TensorType> infer_dx(InputTypes types, const Attrs& attrs) {
   SUANLI_RETURN_IF_ERROR(expect_norm("layer_norm_dx", types, attrs));
   SUANLI_RETURN_IF_ERROR(expect_type("layer_norm_dx", types, 1, f32({types[0].shape[1]})));
-  SUANLI_RETURN_IF_ERROR(expect_type("layer_norm_dx", types, 2, types[0]));
+  SUANLI_RETURN_IF_ERROR(expect_float_shape("layer_norm_dx", types, 2, types[0].shape));
   return types[0];
 }
 
@@ -120,7 +120,7 @@ NodeId decompose_dx(Builder& b, std::span<const NodeId> in, const Attrs& attrs) 
 
 Result<TensorType> infer_dgamma(InputTypes types, const Attrs& attrs) {
   SUANLI_RETURN_IF_ERROR(expect_norm("layer_norm_dgamma", types, attrs));
-  SUANLI_RETURN_IF_ERROR(expect_type("layer_norm_dgamma", types, 1, types[0]));
+  SUANLI_RETURN_IF_ERROR(expect_float_shape("layer_norm_dgamma", types, 1, types[0].shape));
   return f32({types[0].shape[1]});
 }
 

@@ -20,7 +20,7 @@ Result<TensorType> infer_broadcast(InputTypes types, const Attrs& attrs) {
 
 Result<TensorType> infer_reduce(InputTypes types, const Attrs& attrs) {
   const Shape& shape = attrs.list("shape");
-  SUANLI_RETURN_IF_ERROR(expect_dtype("reduce_to", types, 0, DType::f32));
+  SUANLI_RETURN_IF_ERROR(expect_float("reduce_to", types, 0));
   SUANLI_RETURN_IF_ERROR(expect_shape("reduce_to", shape));
   if (!broadcasts(shape, types[0].shape))
     return op_error("reduce_to",

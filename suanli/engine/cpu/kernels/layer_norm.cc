@@ -1,8 +1,13 @@
 // layer_norm and its gradients (graph/ops/layer_norm.cc). Rows of C elements; a row is read several
 // times from L1.
+//
+// f32 and bf16 rows come in; the first result goes through an epilogue (kernel.h).
 #include <cmath>
+#include <optional>
 
+#include "suanli/engine/cpu/epilogue.h"
 #include "suanli/engine/cpu/kernel_support.h"
+#include "suanli/engine/cpu/scratch_layout.h"
 #include "suanli/engine/cpu/simd_targets.h"
 #include "suanli/engine/cpu/sums.h"
 
@@ -31,13 +36,38 @@ HWY_INLINE RowNorm normalise(const float* x, std::size_t n, float eps) {
   return {mean, 1 / std::sqrt(squares / static_cast<float>(n) + eps)};
 }
 
+// As strided_sum of vector-inl.h, of two values in one pass: value(i, part, second) gives the
+// first.
+template <class Value>
+HWY_INLINE float strided_sums(std::size_t n, const Value& value, float& second) {
+  Vec sums[kAccumulators], seconds[kAccumulators];
+  for (std::size_t k = 0; k < kAccumulators; ++k) sums[k] = seconds[k] = splat(0);
+  const auto add = [&](std::size_t i, std::size_t k, auto part) {
+    Vec b;
+    const Vec a = value(i, part, b);
+    sums[k] = hn::Add(sums[k], first_lanes(a, part));
+    seconds[k] = hn::Add(seconds[k], first_lanes(b, part));
+  };
+  std::size_t i = 0;
+  for (; i + kPartials <= n; i += kPartials)
+    for (std::size_t k = 0; k < kAccumulators; ++k) add(i + k * kLanes, k, Whole());
+  for (std::size_t k = 0; i < n; ++k, i += kLanes) {
+    if (i + kLanes <= n)
+      add(i, k, Whole());
+    else
+      add(i, k, Part{n - i});
+  }
+  const auto plus = [](Vec a, Vec b) { return hn::Add(a, b); };
+  second = fold(seconds, plus);
+  return fold(sums, plus);
+}
+
 HWY_INLINE Vec normalised(const float* x, std::size_t i, Vec mean, Vec r, auto part) {
   return hn::Mul(hn::Sub(load(x + i, part), mean), r);
 }
 
-template <typename Out>
-HWY_INLINE void forward_row(const float* x, const float* gamma, const float* beta, float eps,
-                            Out* y, std::size_t n) {
+void LayerNormRow(const float* x, const float* gamma, const float* beta, float eps, float* y,
+                  std::size_t n) {
   const RowNorm norm = normalise(x, n, eps);
   const Vec mean = splat(norm.mean);
   const Vec r = splat(norm.r);
@@ -47,15 +77,6 @@ HWY_INLINE void forward_row(const float* x, const float* gamma, const float* bet
   });
 }
 
-void LayerNormRow(const float* x, const float* gamma, const float* beta, float eps, float* y,
-                  std::size_t n) {
-  forward_row(x, gamma, beta, eps, y, n);
-}
-void LayerNormRowBf16(const float* x, const float* gamma, const float* beta, float eps, Bf16* y,
-                      std::size_t n) {
-  forward_row(x, gamma, beta, eps, y, n);
-}
-
 // One row of the backward pass; any of dx, dgamma, dbeta may be null. dx = r (g - mean(g) - h
 // mean(g h)), g = dy gamma; dgamma += dy h; dbeta += dy.
 void LayerNormBackwardRow(const float* x, const float* gamma, const float* dy, float eps, float* dx,
@@ -63,35 +84,32 @@ void LayerNormBackwardRow(const float* x, const float* gamma, const float* dy, f
   const RowNorm norm = normalise(x, n, eps);
   const Vec mean = splat(norm.mean);
   const Vec r = splat(norm.r);
-  if (dgamma != nullptr)
+  // What one vector adds to dgamma and dbeta; gives dy gamma h, and dy gamma in `g`.
+  const auto visit = [&](std::size_t i, auto part, Vec& g) {
+    const Vec d = load(dy + i, part);
+    const Vec h = normalised(x, i, mean, r, part);
+    if (dgamma != nullptr) store(hn::MulAdd(d, h, load(dgamma + i, part)), dgamma + i, part);
+    if (dbeta != nullptr) store(hn::Add(load(dbeta + i, part), d), dbeta + i, part);
+    if (dx == nullptr) return d;
+    g = hn::Mul(d, load(gamma + i, part));
+    return hn::Mul(g, h);
+  };
+  if (dx == nullptr) {
     for_vectors(n, [&](std::size_t i, auto part) {
-      const Vec h = normalised(x, i, mean, r, part);
-      store(hn::MulAdd(load(dy + i, part), h, load(dgamma + i, part)), dgamma + i, part);
+      Vec unused;
+      visit(i, part, unused);
     });
-  if (dbeta != nullptr)
-    for_vectors(n, [&](std::size_t i, auto part) {
-      store(hn::Add(load(dbeta + i, part), load(dy + i, part)), dbeta + i, part);
-    });
-  if (dx == nullptr) return;
-  const auto count = static_cast<float>(n);
-  const float mean_g = strided_sum(n,
-                                   [&](std::size_t i, auto part) {
-                                     return hn::Mul(load(dy + i, part), load(gamma + i, part));
-                                   }) /
-                       count;
-  const float mean_gh = strided_sum(n,
-                                    [&](std::size_t i, auto part) {
-                                      const Vec g =
-                                          hn::Mul(load(dy + i, part), load(gamma + i, part));
-                                      return hn::Mul(g, normalised(x, i, mean, r, part));
-                                    }) /
-                        count;
+    return;
+  }
+  float sum_g;
+  const float sum_gh = strided_sums(n, visit, sum_g);
+  const Vec mean_g = splat(sum_g / static_cast<float>(n));
+  const Vec mean_gh = splat(sum_gh / static_cast<float>(n));
   // dx may lie where x or dy does: every vector is read before it is written.
   for_vectors(n, [&](std::size_t i, auto part) {
     const Vec g = hn::Mul(load(dy + i, part), load(gamma + i, part));
     const Vec h = normalised(x, i, mean, r, part);
-    const Vec rest = hn::NegMulAdd(h, splat(mean_gh), hn::Sub(g, splat(mean_g)));
-    store(hn::Mul(r, rest), dx + i, part);
+    store(hn::Mul(r, hn::NegMulAdd(h, mean_gh, hn::Sub(g, mean_g))), dx + i, part);
   });
 }
 
@@ -103,47 +121,126 @@ namespace suanli::engine {
 namespace {
 
 using graph::DType;
+using graph::Shape;
 
 HWY_EXPORT(LayerNormRow);
-HWY_EXPORT(LayerNormRowBf16);
 HWY_EXPORT(LayerNormBackwardRow);
 
-struct Extent {
-  std::int64_t rows, columns;
-  explicit Extent(const graph::TensorType& x) : rows(x.shape.at(0)), columns(x.shape.at(1)) {}
+// Rows that go through L1 one at a time: read as f32 from f32 or bf16, and the result handed to the
+// epilogue. A f32 result without an epilogue is written in place.
+class Rows {
+ public:
+  // `inputs`: which inputs hold such rows. `own_inputs` are the kernel's own, behind them stand the
+  // region's.
+  Rows(const KernelSpec& spec, std::vector<int> inputs, int own_inputs, bool has_result)
+      : rows_(spec.inputs[0].shape.at(0)),
+        columns_(spec.inputs[0].shape.at(1)),
+        own_inputs_(own_inputs) {
+    for (const int index : inputs) {
+      const DType dtype = spec.inputs[index].dtype;
+      row_inputs_.push_back({index, dtype, dtype == DType::bf16 ? add_row() : -1});
+    }
+    if (spec.region != nullptr) region_ = *spec.region;
+    if (!has_result || (spec.region == nullptr && spec.outputs[0].dtype == DType::f32)) return;
+    if (spec.region == nullptr)
+      region_ = identity_region(spec.outputs[0].shape, spec.outputs[0].dtype);
+    epilogue_.emplace(make_epilogue(spec, columns_));
+    result_ = add_row();
+    epilogue_scratch_ = layout_.add(epilogue_->scratch());
+  }
+
+  std::int64_t rows() const { return rows_; }
+  std::int64_t columns() const { return columns_; }
+  std::int64_t scratch() const { return layout_.size().value(); }  // of one worker
+
+  // The row of the k-th of `inputs`.
+  const float* read(const KernelArgs& args, std::size_t k, std::int64_t row,
+                    std::byte* scratch) const {
+    const RowInput& from = row_inputs_[k];
+    if (from.dtype == DType::f32) return input<float>(args, from.index) + row * columns_;
+    auto* to = reinterpret_cast<float*>(scratch + from.at);
+    widen(input<Bf16>(args, from.index) + row * columns_, to, columns_);
+    return to;
+  }
+  // Where the row's result is to be computed; finish() takes it from there.
+  float* result(const KernelArgs& args, std::int64_t row, std::byte* scratch) const {
+    if (epilogue_) return reinterpret_cast<float*>(scratch + result_);
+    return output<float>(args, 0) + row * columns_;
+  }
+  void finish(const KernelArgs& args, std::int64_t row, std::byte* scratch) const {
+    if (!epilogue_) return;
+    const float* data = reinterpret_cast<const float*>(scratch + result_);
+    epilogue_->run(
+        {args.inputs + own_inputs_, args.outputs},
+        {.data = data, .stride = columns_, .row = row, .rows = 1, .column = 0, .columns = columns_},
+        scratch + epilogue_scratch_);
+  }
+
+  // A row's inputs are read before its result is written; an operand of the region that is itself
+  // an output is not.
+  bool in_place(int in, DType in_dtype, DType out_dtype) const {
+    if (in_dtype != out_dtype) return false;
+    if (in >= own_inputs_) {
+      const int reg = in - own_inputs_ + 1;
+      return region_.inputs[reg].access == Access::full &&
+             std::none_of(region_.outputs.begin(), region_.outputs.end(),
+                          [&](const RegionOutput& o) { return o.reg == reg; });
+    }
+    return std::any_of(row_inputs_.begin(), row_inputs_.end(),
+                       [&](const RowInput& row) { return row.index == in; });
+  }
+  std::string to_string() const { return epilogue_ ? epilogue_->to_string() : ""; }
+
+ private:
+  struct RowInput {
+    int index;
+    DType dtype;
+    std::int64_t at;  // of the f32 copy in scratch, or -1
+  };
+  std::int64_t add_row() {
+    return layout_.add(divide_up(columns_, kTileStep) * kTileStep * std::int64_t{sizeof(float)});
+  }
+
+  std::int64_t rows_, columns_;
+  int own_inputs_;
+  std::vector<RowInput> row_inputs_;
+  ScratchLayout layout_;
+  Region region_;
+  std::optional<Epilogue> epilogue_;
+  std::int64_t result_ = 0, epilogue_scratch_ = 0;
 };
 
 class LayerNorm final : public Kernel {
  public:
   explicit LayerNorm(const KernelSpec& spec)
-      : extent_(spec.inputs[0]),
-        eps_(static_cast<float>(spec.attrs.real("eps"))),
-        bf16_(spec.outputs[0].dtype == DType::bf16) {}
+      : rows_(spec, {0}, 3, true), eps_(static_cast<float>(spec.attrs.real("eps"))), spec_(spec) {
+    spec_.region = nullptr;
+  }
 
   void run(const KernelArgs& args) const override {
-    const auto row_task = [&](std::int64_t row) {
-      const std::int64_t at = row * extent_.columns;
-      const float* x = input<float>(args, 0) + at;
-      const float* gamma = input<float>(args, 1);
-      const float* beta = input<float>(args, 2);
-      const auto n = static_cast<std::size_t>(extent_.columns);
-      if (bf16_)
-        HWY_DYNAMIC_DISPATCH(LayerNormRowBf16)(x, gamma, beta, eps_, output<Bf16>(args, 0) + at, n);
-      else
-        HWY_DYNAMIC_DISPATCH(LayerNormRow)(x, gamma, beta, eps_, output<float>(args, 0) + at, n);
-    };
-    parallel_ranges(args.pool, extent_.rows, rows_per_task(extent_.columns),
-                    [&](std::int64_t begin, std::int64_t end, int) {
-                      for (std::int64_t row = begin; row < end; ++row) row_task(row);
+    parallel_ranges(args.pool, rows_.rows(), rows_per_task(rows_.columns()),
+                    [&](std::int64_t begin, std::int64_t end, int worker) {
+                      std::byte* own = args.scratch + worker * rows_.scratch();
+                      for (std::int64_t row = begin; row < end; ++row) run_row(args, row, own);
                     });
   }
-  std::string implementation() const override { return "hwy:" + simd_name(); }
-  bool in_place(int in, int) const override { return in == 0 && !bf16_; }
+  Bytes scratch(int workers) const override { return Bytes(workers * rows_.scratch()); }
+  std::string implementation() const override { return "hwy:" + simd_name() + rows_.to_string(); }
+  bool in_place(int in, int out) const override {
+    return rows_.in_place(in, spec_.inputs[in].dtype, spec_.outputs[out].dtype);
+  }
 
  private:
-  Extent extent_;
+  void run_row(const KernelArgs& args, std::int64_t row, std::byte* own) const {
+    HWY_DYNAMIC_DISPATCH(LayerNormRow)
+    (rows_.read(args, 0, row, own), input<float>(args, 1), input<float>(args, 2), eps_,
+     rows_.result(args, row, own), static_cast<std::size_t>(rows_.columns()));
+    rows_.finish(args, row, own);
+  }
+
+  Rows rows_;
   float eps_;
-  bool bf16_;
+  KernelSpec spec_;
 };
 
 // Sums over rows go by blocks of rows, their number fixed by shape; the blocks are then added in
@@ -151,88 +248,124 @@ class LayerNorm final : public Kernel {
 constexpr std::int64_t kMostBlocks = 64;
 constexpr std::int64_t kLeastBlockRows = 16;
 
-// Which of dx, dgamma, dbeta are outputs, and where (-1: not); gamma is input 1 where dx is wanted.
-struct Outputs {
-  int dx, dgamma, dbeta;
-};
-
+// (x, gamma, dy) -> dx [, dgamma, dbeta], or (x, dy) -> dgamma.
 class LayerNormBackward final : public Kernel {
  public:
-  LayerNormBackward(const KernelSpec& spec, Outputs outputs)
-      : extent_(spec.inputs[0]),
+  LayerNormBackward(const KernelSpec& spec, bool has_dx, int sums)
+      : rows_(spec, has_dx ? std::vector<int>{0, 2} : std::vector<int>{0, 1}, has_dx ? 3 : 2,
+              has_dx),
         eps_(static_cast<float>(spec.attrs.real("eps"))),
-        outputs_(outputs),
-        dy_(static_cast<int>(spec.inputs.size()) - 1),
-        block_rows_(std::max(kLeastBlockRows, divide_up(extent_.rows, kMostBlocks))),
-        blocks_(std::max<std::int64_t>(1, divide_up(extent_.rows, block_rows_))) {}
+        has_dx_(has_dx),
+        sums_(sums),
+        dgamma_(static_cast<int>(spec.outputs.size()) - sums),
+        block_rows_(std::max(kLeastBlockRows, divide_up(rows_.rows(), kMostBlocks))),
+        blocks_(std::max<std::int64_t>(1, divide_up(rows_.rows(), block_rows_))),
+        spec_(spec) {
+    spec_.region = nullptr;
+  }
 
   void run(const KernelArgs& args) const override {
-    float* gammas = outputs_.dgamma < 0 ? nullptr : reinterpret_cast<float*>(args.scratch);
-    float* betas = outputs_.dbeta < 0 ? nullptr : gammas + blocks_ * extent_.columns;
-    args.pool.parallel_for(blocks_, [&](std::int64_t block, int) {
-      const std::int64_t at = block * extent_.columns;
-      run_block(args, block, gammas == nullptr ? nullptr : gammas + at,
-                betas == nullptr ? nullptr : betas + at);
+    const std::int64_t n = rows_.columns();
+    auto* gammas = reinterpret_cast<float*>(args.scratch);
+    float* betas = gammas + blocks_ * n;
+    args.pool.parallel_for(blocks_, [&](std::int64_t block, int worker) {
+      run_block(args, block, sums_ > 0 ? gammas + block * n : nullptr,
+                sums_ > 1 ? betas + block * n : nullptr,
+                args.scratch + sums_bytes() + worker * rows_.scratch());
     });
-    const std::int64_t n = extent_.columns;
-    if (gammas != nullptr) sum_rows(gammas, blocks_, n, output<float>(args, outputs_.dgamma), n);
-    if (betas != nullptr) sum_rows(betas, blocks_, n, output<float>(args, outputs_.dbeta), n);
+    if (sums_ > 0) sum_rows(gammas, blocks_, n, output<float>(args, dgamma_), n);
+    if (sums_ > 1) sum_rows(betas, blocks_, n, output<float>(args, dgamma_ + 1), n);
   }
-  Bytes scratch(int) const override {
-    const std::int64_t sums = (outputs_.dgamma >= 0) + (outputs_.dbeta >= 0);
-    return Bytes(sums * blocks_ * extent_.columns * std::int64_t{sizeof(float)});
+  Bytes scratch(int workers) const override {
+    return Bytes(sums_bytes() + workers * rows_.scratch());
   }
   std::string implementation() const override {
-    return "hwy:" + simd_name() + " " + std::to_string(blocks_) + " blocks of rows";
+    return "hwy:" + simd_name() + " " + std::to_string(blocks_) + " blocks of rows" +
+           rows_.to_string();
   }
   bool in_place(int in, int out) const override {
-    return out == outputs_.dx && (in == 0 || in == dy_);
+    return out < dgamma_ && rows_.in_place(in, spec_.inputs[in].dtype, spec_.outputs[out].dtype);
   }
 
  private:
-  void run_block(const KernelArgs& args, std::int64_t block, float* gammas, float* betas) const {
-    const auto n = static_cast<std::size_t>(extent_.columns);
+  std::int64_t sums_bytes() const {
+    return divide_up(sums_ * blocks_ * rows_.columns() * std::int64_t{sizeof(float)}, 64) * 64;
+  }
+
+  void run_block(const KernelArgs& args, std::int64_t block, float* gammas, float* betas,
+                 std::byte* own) const {
+    const auto n = static_cast<std::size_t>(rows_.columns());
     if (gammas != nullptr) std::fill_n(gammas, n, 0.0F);
     if (betas != nullptr) std::fill_n(betas, n, 0.0F);
-    const std::int64_t end = std::min(extent_.rows, (block + 1) * block_rows_);
+    const std::int64_t end = std::min(rows_.rows(), (block + 1) * block_rows_);
     for (std::int64_t row = block * block_rows_; row < end; ++row) {
-      const std::int64_t at = row * extent_.columns;
+      const float* x = rows_.read(args, 0, row, own);
+      const float* dy = rows_.read(args, 1, row, own);
       HWY_DYNAMIC_DISPATCH(LayerNormBackwardRow)
-      (input<float>(args, 0) + at, outputs_.dx < 0 ? nullptr : input<float>(args, 1),
-       input<float>(args, dy_) + at, eps_,
-       outputs_.dx < 0 ? nullptr : output<float>(args, outputs_.dx) + at, gammas, betas, n);
+      (x, has_dx_ ? input<float>(args, 1) : nullptr, dy, eps_,
+       has_dx_ ? rows_.result(args, row, own) : nullptr, gammas, betas, n);
+      if (has_dx_) rows_.finish(args, row, own);
     }
   }
 
-  Extent extent_;
+  Rows rows_;
   float eps_;
-  Outputs outputs_;
-  int dy_;
+  bool has_dx_;
+  int sums_;    // how many of dgamma, dbeta are outputs
+  int dgamma_;  // their first
   std::int64_t block_rows_, blocks_;
+  KernelSpec spec_;
 };
 
+bool is_real(DType dtype) { return dtype == DType::f32 || dtype == DType::bf16; }
+
+// Are the kernel's own inputs rows or f32 vectors as `rows` says, and the outputs those of the
+// region, then `sums` of f32?
+bool fits(const KernelSpec& spec, const std::vector<bool>& rows, bool has_result, int sums) {
+  const std::size_t operands = spec.region == nullptr ? 0 : spec.region->inputs.size() - 1;
+  const std::size_t results = spec.region != nullptr ? spec.region->outputs.size()
+                              : has_result           ? 1
+                                                     : 0;
+  const Shape& shape = spec.inputs[0].shape;
+  if (spec.region != nullptr &&
+      (!has_result || spec.region->shape.empty() || spec.region->shape.back() != shape.back() ||
+       graph::element_count(spec.region->shape) != graph::element_count(shape)))
+    return false;
+  if (spec.inputs.size() != rows.size() + operands || spec.outputs.size() != results + sums)
+    return false;
+  for (std::size_t i = 0; i < spec.inputs.size(); ++i) {
+    const bool real = i >= rows.size() || rows[i];
+    if (real ? !is_real(spec.inputs[i].dtype) : spec.inputs[i].dtype != DType::f32) return false;
+  }
+  for (std::size_t o = 0; o < spec.outputs.size(); ++o)
+    if (o < results ? !is_real(spec.outputs[o].dtype) : spec.outputs[o].dtype != DType::f32)
+      return false;
+  return true;
+}
+
 Result<std::unique_ptr<Kernel>> make_forward(const KernelSpec& spec) {
-  const std::vector<DType> inputs(3, DType::f32);
-  if (!has_dtypes(spec, inputs, {DType::f32}) && !has_dtypes(spec, inputs, {DType::bf16}))
-    return unsupported(spec);
+  if (!fits(spec, {true, false, false}, true, 0)) return unsupported(spec);
   return std::make_unique<LayerNorm>(spec);
 }
 
-template <int kInputs, int kOutputs, int kDx, int kDgamma, int kDbeta>
+template <int kSums>
 Result<std::unique_ptr<Kernel>> make_backward(const KernelSpec& spec) {
-  if (!has_dtypes(spec, std::vector<DType>(kInputs, DType::f32),
-                  std::vector<DType>(kOutputs, DType::f32)))
-    return unsupported(spec);
-  return std::make_unique<LayerNormBackward>(spec, Outputs{kDx, kDgamma, kDbeta});
+  if (!fits(spec, {true, false, true}, true, kSums)) return unsupported(spec);
+  return std::make_unique<LayerNormBackward>(spec, true, kSums);
+}
+
+Result<std::unique_ptr<Kernel>> make_dgamma(const KernelSpec& spec) {
+  if (!fits(spec, {true, true}, false, 1)) return unsupported(spec);
+  return std::make_unique<LayerNormBackward>(spec, false, 1);
 }
 
 }  // namespace
 
 void register_layer_norm(KernelTable& table) {
   table.add("layer_norm", make_forward);
-  table.add("layer_norm_dx", make_backward<3, 1, 0, -1, -1>);
-  table.add("layer_norm_dgamma", make_backward<2, 1, -1, 0, -1>);
-  table.add("layer_norm_backward", make_backward<3, 3, 0, 1, 2>);
+  table.add("layer_norm_dx", make_backward<0>);
+  table.add("layer_norm_dgamma", make_dgamma);
+  table.add("layer_norm_backward", make_backward<2>);
 }
 
 }  // namespace suanli::engine

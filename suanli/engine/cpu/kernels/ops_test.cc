@@ -96,8 +96,9 @@ std::vector<std::pair<std::string_view, OpCase>> large_cases() {
       {"layer_norm_dgamma",
        {.inputs = {{rows(1031, 65)}, {rows(1031, 65)}}, .attrs = eps, .tolerance = 1e-4}},
       {"softmax_cross_entropy", {.inputs = {{rows(301, 1009), -9, 9}, {i32({301}), -1, 1009}}}},
+      {"log_sum_exp", {.inputs = {{rows(301, 1009), -9, 9}}}},
       {"softmax_cross_entropy_grad",
-       {.inputs = {{rows(301, 1009), -9, 9}, {i32({301}), -1, 1009}, {f32({301})}}}},
+       {.inputs = {{rows(301, 1009), -9, 9}, {i32({301}), -1, 1009}, {f32({301}), 8, 14}, {f32({301})}}}},
       {"count_tokens", {.inputs = {{i32({5003}), -1, 3}}}},
       {"embedding", {.inputs = {{rows(300, 67)}, {i32({2003}), 0, 300}}}},
       {"embedding_grad",
@@ -166,7 +167,7 @@ TEST(Ops, OutputsMayBeRoundedToBf16) {
   rounded("layer_norm",
           {.inputs = {{f32({33, 65})}, {f32({65})}, {f32({65})}}, .attrs = {{"eps", 1e-5}}});
   rounded("softmax_cross_entropy_grad",
-          {.inputs = {{f32({33, 65})}, {i32({33}), -1, 65}, {f32({33})}}});
+          {.inputs = {{f32({33, 65})}, {i32({33}), -1, 65}, {f32({33}), 4, 6}, {f32({33})}}});
   rounded("embedding", {.inputs = {{f32({9, 65})}, {i32({33}), 0, 9}}});
 }
 
@@ -204,8 +205,8 @@ TEST(Ops, ForeignIdsGiveNanAndTouchNothing) {
     EXPECT_TRUE(std::isnan(x));
   for (const float x : run("softmax_cross_entropy", {f32({2, 3}), i32({2})}, {matrix, ids}))
     EXPECT_TRUE(std::isnan(x));
-  for (const float x : run("softmax_cross_entropy_grad", {f32({2, 3}), i32({2}), f32({2})},
-                           {matrix, ids, bytes_of(std::vector<float>(2, 1.0F))}))
+  for (const float x : run("softmax_cross_entropy_grad", {f32({2, 3}), i32({2}), f32({2}), f32({2})},
+                           {matrix, ids, bytes_of(std::vector<float>(2, 1.0F)), bytes_of(std::vector<float>(2, 1.0F))}))
     EXPECT_TRUE(std::isnan(x));
 }
 

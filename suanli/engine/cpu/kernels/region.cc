@@ -17,7 +17,10 @@ Result<std::unique_ptr<Kernel>> make(const KernelSpec& spec) {
                                  [](const RegionInput& input) { return is_real(input.dtype); }) &&
                      std::all_of(region.outputs.begin(), region.outputs.end(),
                                  [](const RegionOutput& output) { return is_real(output.dtype); });
-  if (!known) return unsupported(spec);
+  const bool by_row = std::any_of(region.code.begin(), region.code.end(),
+                                  [](const RegionInstruction& step) { return is_row_op(step.op); });
+  if (!known || (by_row && !region.shape.empty() && region.shape.back() > kLongestRow))
+    return unsupported(spec);
   return make_region_kernel(region);
 }
 

@@ -1,4 +1,6 @@
+#include <algorithm>
 #include <limits>
+#include <numeric>
 
 #include "suanli/engine/cpu/op_test_util.h"
 #include "suanli/engine/cpu/region_plan.h"
@@ -14,8 +16,10 @@ KernelSpec spec_of(const Region& region, const std::vector<Shape>& shapes = {}) 
   for (std::size_t i = 0; i < region.inputs.size(); ++i)
     spec.inputs.push_back(
         {region.inputs[i].dtype, i < shapes.size() ? shapes[i] : Shape{region.inputs[i].elements}});
-  for (const RegionOutput& output : region.outputs)
+  for (const RegionOutput& output : region.outputs) {
     spec.outputs.push_back({output.dtype, region.shape});
+    if (output.access == Access::row) spec.outputs.back().shape.back() = 1;
+  }
   return spec;
 }
 
@@ -57,6 +61,9 @@ double apply(RegionOp op, double a, double b, double immediate) {
       return graph::round_to_bf16(a);
     case RegionOp::gelu:
       return a / (1 + std::exp(-1.5957691216057308 * (a + 0.044715 * a * a * a)));
+    case RegionOp::row_sum:
+    case RegionOp::row_max:
+      break;  // not of one element
     case RegionOp::gelu_grad: {
       const double t = std::tanh(0.7978845608028654 * (a + 0.044715 * a * a * a));
       const double bell = (1 - t * t) * 0.7978845608028654 * (1 + 3 * 0.044715 * a * a);
@@ -80,25 +87,47 @@ std::int64_t element_of(const RegionInput& input, std::int64_t i, std::int64_t c
   return 0;
 }
 
+// Register `step` of row ops, from register `x`.
+std::vector<double> over_rows(RegionOp op, const std::vector<double>& x, std::size_t columns) {
+  std::vector<double> out(x.size());
+  for (std::size_t row = 0; row < x.size(); row += columns) {
+    const auto begin = x.begin() + static_cast<std::ptrdiff_t>(row);
+    const auto end = begin + static_cast<std::ptrdiff_t>(columns);
+    const double value =
+        op == RegionOp::row_sum ? std::accumulate(begin, end, 0.0) : *std::max_element(begin, end);
+    std::fill_n(out.begin() + static_cast<std::ptrdiff_t>(row), columns, static_cast<float>(value));
+  }
+  return out;
+}
+
 std::vector<std::vector<double>> expected(const Region& region,
                                           const std::vector<graph::RefTensor>& inputs) {
   const std::int64_t columns = region.shape.empty() ? 1 : region.shape.back();
-  std::vector<std::vector<double>> out(region.outputs.size());
-  std::vector<double> r(region.inputs.size() + region.code.size());
-  for (std::int64_t i = 0; i < graph::element_count(region.shape); ++i) {
-    for (std::size_t k = 0; k < region.inputs.size(); ++k)
-      r[k] = inputs[k].data[element_of(region.inputs[k], i, columns)];
-    for (std::size_t k = 0; k < region.code.size(); ++k) {
-      const RegionInstruction& step = region.code[k];
-      r[region.inputs.size() + k] =
-          static_cast<float>(apply(step.op, r[step.a], r[step.b], step.immediate));
+  const auto total = static_cast<std::size_t>(graph::element_count(region.shape));
+  std::vector<std::vector<double>> r(region.inputs.size(), std::vector<double>(total));
+  for (std::size_t k = 0; k < inputs.size(); ++k)
+    for (std::size_t i = 0; i < total; ++i)
+      r[k][i] = inputs[k].data[element_of(region.inputs[k], static_cast<std::int64_t>(i), columns)];
+  for (const RegionInstruction& step : region.code) {
+    std::vector<double> out(total);
+    if (is_row_op(step.op)) {
+      out = over_rows(step.op, r[step.a], static_cast<std::size_t>(columns));
+    } else {
+      for (std::size_t i = 0; i < total; ++i)
+        out[i] = static_cast<float>(apply(step.op, r[step.a][i], r[step.b][i], step.immediate));
     }
-    for (std::size_t o = 0; o < out.size(); ++o) {
-      const double x = r[region.outputs[o].reg];
-      out[o].push_back(region.outputs[o].dtype == DType::bf16 ? graph::round_to_bf16(x) : x);
+    r.push_back(std::move(out));
+  }
+  std::vector<std::vector<double>> outputs;
+  for (const RegionOutput& output : region.outputs) {
+    outputs.emplace_back();
+    const std::size_t stride = output.access == Access::row ? static_cast<std::size_t>(columns) : 1;
+    for (std::size_t i = 0; i < total; i += stride) {
+      const double x = r[output.reg][i];
+      outputs.back().push_back(output.dtype == DType::bf16 ? graph::round_to_bf16(x) : x);
     }
   }
-  return out;
+  return outputs;
 }
 
 // Against loops, at 1 to 4 threads, and in place wherever the kernel allows it.
@@ -147,7 +176,7 @@ std::vector<graph::RefTensor> random_inputs(const Region& region, double low, do
   return inputs;
 }
 
-constexpr RegionOp kLastOp = RegionOp::gelu_grad;
+constexpr RegionOp kLastOp = RegionOp::gelu_grad;  // of those for one element
 
 TEST(Region, EveryOpAgreesWithFloat64) {
   for (int number = 0; number <= static_cast<int>(kLastOp); ++number) {
@@ -285,6 +314,78 @@ TEST(Region, RandomProgramsHaveTheBitsOfLoops) {
   }
 }
 
+const Shape kRowShapes[] = {{1, 1},      {7, 1},    {5, 17},   {33, 64},
+                            {2, 9, 384}, {301, 65}, {3, 8192}, {4}};
+
+// A layer norm written by hand: mean and 1 / deviation also leave the region, one for each row.
+TEST(Region, RowOpsMakeALayerNorm) {
+  for (const Shape& shape : kRowShapes)
+    for (const DType dtype : {DType::f32, DType::bf16}) {
+      const std::int64_t total = graph::element_count(shape), columns = shape.back();
+      const float scale = 1.0F / static_cast<float>(columns);
+      const Region region = region_of(shape,
+                                      {{dtype, Access::full, total},
+                                       {dtype, Access::periodic, columns},
+                                       {DType::f32, Access::row, total / columns}},
+                                      {{RegionOp::row_sum, 0},
+                                       {RegionOp::scale, 3, 0, scale},  // r4: mean
+                                       {RegionOp::sub, 0, 4},
+                                       {RegionOp::mul, 5, 5},
+                                       {RegionOp::row_sum, 6},
+                                       {RegionOp::scale, 7, 0, scale},
+                                       {RegionOp::shift, 8, 0, 1e-3F},
+                                       {RegionOp::rsqrt, 9},  // r10: 1 / deviation
+                                       {RegionOp::mul, 5, 10},
+                                       {RegionOp::mul, 11, 1},
+                                       {RegionOp::add, 12, 2}},
+                                      {{13, dtype},
+                                       {4, dtype, Access::row},
+                                       {10, dtype, Access::row},
+                                       {10, dtype},
+                                       {11, dtype}});
+      check(region, random_inputs(region, -1, 2), dtype == DType::f32 ? 2e-4 : 1.0 / 100);
+    }
+}
+
+TEST(Region, RowOpsMakeASoftmax) {
+  for (const Shape& shape : kRowShapes) {
+    const std::int64_t total = graph::element_count(shape);
+    const Region region = region_of(shape, {{DType::f32, Access::full, total}},
+                                    {{RegionOp::row_max, 0},
+                                     {RegionOp::sub, 0, 1},
+                                     {RegionOp::exp, 2},
+                                     {RegionOp::row_sum, 3},
+                                     {RegionOp::div, 3, 4}},
+                                    {{5, DType::f32}});
+    check(region, random_inputs(region, -9, 9), 1e-5);
+    EXPECT_TRUE(kernel_for(spec_of(region))->in_place(0, 0));
+  }
+}
+
+// Sums of what is one value all along the row, and of operands that lie in shared tiles.
+TEST(Region, RowOpsOfRepeatedOperands) {
+  const Region region =
+      region_of({5, 40},
+                {{DType::f32, Access::row, 5},
+                 {DType::f32, Access::scalar, 1},
+                 {DType::f32, Access::periodic, 40}},
+                {{RegionOp::row_sum, 0},
+                 {RegionOp::add, 3, 1},
+                 {RegionOp::row_sum, 4},
+                 {RegionOp::row_max, 2},
+                 {RegionOp::add, 5, 6}},
+                {{7, DType::f32}, {7, DType::f32, Access::row}, {1, DType::f32, Access::row}});
+  check(region, random_inputs(region, -2, 2), 1e-4);
+  EXPECT_FALSE(kernel_for(spec_of(region))->in_place(0, 1));
+}
+
+TEST(Region, ARowTooLongForRowOpsIsRefused) {
+  const Region region =
+      region_of({2, kLongestRow + 1}, {{DType::f32, Access::full, 2 * (kLongestRow + 1)}},
+                {{RegionOp::row_sum, 0}}, {{1, DType::f32}});
+  EXPECT_FALSE(cpu_kernels().find("region")(spec_of(region)));
+}
+
 TEST(Region, TilesFitTheCacheAndSlotsAreShared) {
   Region chain = region_of({4096, 384}, {{DType::f32, Access::full, 4096 * 384}}, {}, {});
   for (int k = 0; k < 20; ++k) chain.code.push_back({RegionOp::tanh, k});
@@ -312,7 +413,7 @@ TEST(Region, ToStringIsReadable) {
 }
 
 TEST(Region, OpNamesRoundTrip) {
-  for (int number = 0; number <= static_cast<int>(kLastOp); ++number) {
+  for (int number = 0; number <= static_cast<int>(RegionOp::row_max); ++number) {
     const auto op = static_cast<RegionOp>(number);
     EXPECT_EQ(region_op_from_name(name_of(op)), op);
   }

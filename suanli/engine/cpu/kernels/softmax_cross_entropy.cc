@@ -1,6 +1,6 @@
-// Softmax cross-entropy over rows of logits [N, V] (graph/ops/cross_entropy.cc). Target -1: the row
-// does not count. Other targets outside [0, V) are refused before a step; here they only must not
-// touch foreign memory, and give NaN.
+// Softmax cross-entropy over rows of whole logits [N, V], their log-sum-exp L and their gradient (graph/ops/cross_entropy.cc).
+// softmax_cross_entropy may have L as a second output: one kernel for both ops. Target -1: the row does not count. Other
+// targets outside [0, V) are refused before a step; here they only must not touch foreign memory, and give NaN.
 #include <cmath>
 #include <limits>
 
@@ -23,22 +23,17 @@ HWY_INLINE float sum_of_exp(const float* logits, std::size_t n, float top) {
   });
 }
 
-float CrossEntropyRow(const float* logits, std::size_t n, std::int32_t target) {
-  const float top = largest(logits, n);
-  const float sum = sum_of_exp(logits, n, top);
-  return std::log(sum) - (logits[target] - top);
+// The largest logit and ln(sum_v e^(logit - largest)); L is their sum.
+void LogSumExpRow(const float* logits, std::size_t n, float* top, float* log_sum) {
+  *top = largest(logits, n);
+  *log_sum = std::log(sum_of_exp(logits, n, *top));
 }
 
+// (e^(logit - total) - [target]) dloss.
 template <typename Out>
-HWY_INLINE void gradient_row(const float* logits, std::size_t n, std::int32_t target, float dloss,
-                             Out* out) {
-  const float top = largest(logits, n);
-  const float inverse = 1 / sum_of_exp(logits, n, top);
-  const auto probability = [&](Vec logit) {
-    return hn::Mul(exp_of(hn::Sub(logit, splat(top))), splat(inverse));
-  };
-  // Read before `out`, which may lie where the logits do, is written; (p - 1) dloss is rounded to
-  // Out once.
+HWY_INLINE void gradient_row(const float* logits, std::size_t n, std::int32_t target, float total, float dloss, Out* out) {
+  const auto probability = [&](Vec logit) { return exp_of(hn::Sub(logit, splat(total))); };
+  // Read before `out`, which may lie where the logits do, is written; (p - 1) dloss is rounded to Out once.
   const Vec hit = hn::Mul(hn::Sub(probability(splat(logits[target])), splat(1)), splat(dloss));
   for_vectors(n, [&](std::size_t i, auto part) {
     store(hn::Mul(probability(load(logits + i, part)), splat(dloss)), out + i, part);
@@ -46,13 +41,11 @@ HWY_INLINE void gradient_row(const float* logits, std::size_t n, std::int32_t ta
   store(hit, out + target, Part{1});
 }
 
-void CrossEntropyGradRow(const float* logits, std::size_t n, std::int32_t target, float dloss,
-                         float* out) {
-  gradient_row(logits, n, target, dloss, out);
+void CrossEntropyGradRow(const float* logits, std::size_t n, std::int32_t target, float total, float dloss, float* out) {
+  gradient_row(logits, n, target, total, dloss, out);
 }
-void CrossEntropyGradRowBf16(const float* logits, std::size_t n, std::int32_t target, float dloss,
-                             Bf16* out) {
-  gradient_row(logits, n, target, dloss, out);
+void CrossEntropyGradRowBf16(const float* logits, std::size_t n, std::int32_t target, float total, float dloss, Bf16* out) {
+  gradient_row(logits, n, target, total, dloss, out);
 }
 
 }  // namespace suanli::engine::HWY_NAMESPACE
@@ -64,29 +57,54 @@ namespace {
 
 using graph::DType;
 
-HWY_EXPORT(CrossEntropyRow);
+HWY_EXPORT(LogSumExpRow);
 HWY_EXPORT(CrossEntropyGradRow);
 HWY_EXPORT(CrossEntropyGradRowBf16);
 
 constexpr std::int32_t kIgnored = -1;
 
+constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
+
+// Calls visit(row, largest logit, ln of the sum relative to it) for each row; rows that `needed` refuses get zeros.
+template <typename Needed, typename Visit>
+void for_sums(const KernelArgs& args, std::int64_t rows, std::int64_t columns, const Needed& needed, const Visit& visit) {
+  parallel_ranges(args.pool, rows, rows_per_task(columns), [&](std::int64_t begin, std::int64_t end, int) {
+    for (std::int64_t row = begin; row < end; ++row) {
+      float top = 0, log_sum = 0;
+      if (needed(row))
+        HWY_DYNAMIC_DISPATCH(LogSumExpRow)
+        (input<float>(args, 0) + row * columns, static_cast<std::size_t>(columns), &top, &log_sum);
+      visit(row, top, log_sum);
+    }
+  });
+}
+
 Result<std::unique_ptr<Kernel>> make_loss(const KernelSpec& spec) {
-  if (!has_dtypes(spec, {DType::f32, DType::i32}, {DType::f32})) return unsupported(spec);
-  const std::int64_t rows = spec.inputs[0].shape.at(0);
-  const std::int64_t columns = spec.inputs[0].shape.at(1);
+  const std::vector<DType> inputs = {DType::f32, DType::i32};
+  const bool with_sums = spec.outputs.size() == 2;
+  if (!has_dtypes(spec, inputs, {DType::f32}) && !has_dtypes(spec, inputs, {DType::f32, DType::f32}))
+    return unsupported(spec);
+  const std::int64_t rows = spec.inputs[0].shape.at(0), columns = spec.inputs[0].shape.at(1);
+  const auto run = [rows, columns, with_sums](const KernelArgs& args) {
+    const std::int32_t* targets = input<std::int32_t>(args, 1);
+    const auto counts = [&](std::int64_t row) { return targets[row] >= 0 && targets[row] < columns; };
+    for_sums(args, rows, columns, [&](std::int64_t row) { return with_sums || counts(row); },
+             [&](std::int64_t row, float top, float log_sum) {
+               float loss = targets[row] == kIgnored ? 0 : kNan;
+               if (counts(row)) loss = log_sum - (input<float>(args, 0)[row * columns + targets[row]] - top);
+               output<float>(args, 0)[row] = loss;
+               if (with_sums) output<float>(args, 1)[row] = top + log_sum;
+             });
+  };
+  return simple_kernel("hwy:" + simd_name(), run);
+}
+
+Result<std::unique_ptr<Kernel>> make_sums(const KernelSpec& spec) {
+  if (!has_dtypes(spec, {DType::f32}, {DType::f32})) return unsupported(spec);
+  const std::int64_t rows = spec.inputs[0].shape.at(0), columns = spec.inputs[0].shape.at(1);
   const auto run = [rows, columns](const KernelArgs& args) {
-    const auto loss_of = [&](std::int64_t row) {
-      const std::int32_t target = input<std::int32_t>(args, 1)[row];
-      if (target == kIgnored) return 0.0F;
-      if (target < 0 || target >= columns) return std::numeric_limits<float>::quiet_NaN();
-      return HWY_DYNAMIC_DISPATCH(CrossEntropyRow)(input<float>(args, 0) + row * columns,
-                                                   static_cast<std::size_t>(columns), target);
-    };
-    parallel_ranges(args.pool, rows, rows_per_task(columns),
-                    [&](std::int64_t begin, std::int64_t end, int) {
-                      for (std::int64_t row = begin; row < end; ++row)
-                        output<float>(args, 0)[row] = loss_of(row);
-                    });
+    for_sums(args, rows, columns, [](std::int64_t) { return true; },
+             [&](std::int64_t row, float top, float log_sum) { output<float>(args, 0)[row] = top + log_sum; });
   };
   return simple_kernel("hwy:" + simd_name(), run);
 }
@@ -106,8 +124,7 @@ class CrossEntropyGrad final : public Kernel {
                           run_row(args, row, HWY_DYNAMIC_DISPATCH(CrossEntropyGradRowBf16), Bf16{0},
                                   Bf16{0x7FC0});
                         else
-                          run_row(args, row, HWY_DYNAMIC_DISPATCH(CrossEntropyGradRow), 0.0F,
-                                  std::numeric_limits<float>::quiet_NaN());
+                          run_row(args, row, HWY_DYNAMIC_DISPATCH(CrossEntropyGradRow), 0.0F, kNan);
                       }
                     });
   }
@@ -123,7 +140,7 @@ class CrossEntropyGrad final : public Kernel {
       std::fill_n(out, columns_, target == kIgnored ? zero : nan);
     else
       gradient(input<float>(args, 0) + row * columns_, static_cast<std::size_t>(columns_), target,
-               input<float>(args, 2)[row], out);
+               input<float>(args, 2)[row], input<float>(args, 3)[row], out);
   }
 
   std::int64_t rows_, columns_;
@@ -131,7 +148,7 @@ class CrossEntropyGrad final : public Kernel {
 };
 
 Result<std::unique_ptr<Kernel>> make_grad(const KernelSpec& spec) {
-  const std::vector<DType> inputs = {DType::f32, DType::i32, DType::f32};
+  const std::vector<DType> inputs = {DType::f32, DType::i32, DType::f32, DType::f32};
   if (!has_dtypes(spec, inputs, {DType::f32}) && !has_dtypes(spec, inputs, {DType::bf16}))
     return unsupported(spec);
   return std::make_unique<CrossEntropyGrad>(spec);
@@ -151,6 +168,7 @@ Result<std::unique_ptr<Kernel>> make_count(const KernelSpec& spec) {
 
 void register_softmax_cross_entropy(KernelTable& table) {
   table.add("softmax_cross_entropy", make_loss);
+  table.add("log_sum_exp", make_sums);
   table.add("softmax_cross_entropy_grad", make_grad);
   table.add("count_tokens", make_count);
 }
