@@ -27,6 +27,9 @@ namespace suanli::engine {
 //               as inputs 0..2; attrs beta1, beta2, eps, decay
 //   layer_norm_backward (x, gamma, dy) -> dx, dgamma, dbeta      attrs eps
 //   accumulate  (x) -> sum                     sum += x, in place
+//   softmax_cross_entropy (logits, targets) -> losses, lse      lse, the value of log_sum_exp, is optional
+//   vocabulary_loss       (x, w, targets) -> losses, lse        of logits x w^T, not stored; lse is optional
+//   vocabulary_loss_grad  (x, w, targets, lse, dlosses) -> dx, dw      one output: dw alone
 //   normal      () -> x                        attrs mean, std, seed, stream, step: how parameters begin
 //   embedding_grad (ids, dy[, sum]) -> [sum +] gradient     in place over sum
 // Activations and their gradients may be f32 or bf16 wherever a kernel reads rows of them.

@@ -17,7 +17,7 @@ namespace suanli::engine::HWY_NAMESPACE {
 static_assert(kTileStep % kLanes == 0);
 
 template <class F>
-HWY_INLINE void map1(TileOperand a, float* out, std::int64_t n, const F& f) {
+HWY_INLINE void map1(const TileOperand& a, float* out, std::int64_t n, const F& f) {
   const std::int64_t step = a.repeated ? 0 : static_cast<std::int64_t>(kLanes);
   const float* from = a.data;
   for (std::int64_t i = 0; i < n; i += kLanes, from += step)
@@ -25,7 +25,7 @@ HWY_INLINE void map1(TileOperand a, float* out, std::int64_t n, const F& f) {
 }
 
 template <class F>
-HWY_INLINE void map2(TileOperand a, TileOperand b, float* out, std::int64_t n, const F& f) {
+HWY_INLINE void map2(const TileOperand& a, const TileOperand& b, float* out, std::int64_t n, const F& f) {
   const std::int64_t step_a = a.repeated ? 0 : static_cast<std::int64_t>(kLanes);
   const std::int64_t step_b = b.repeated ? 0 : static_cast<std::int64_t>(kLanes);
   const float* from_a = a.data;
@@ -36,7 +36,7 @@ HWY_INLINE void map2(TileOperand a, TileOperand b, float* out, std::int64_t n, c
 
 HWY_INLINE Vec one_if(hn::Mask<Tag> condition) { return hn::IfThenElseZero(condition, splat(1)); }
 
-void ApplyTile(RegionOp op, TileOperand a, TileOperand b, float immediate, float* out,
+void ApplyTile(RegionOp op, const TileOperand& a, const TileOperand& b, float immediate, float* out,
                std::int64_t n) {
   switch (op) {
     case RegionOp::add:
@@ -104,7 +104,7 @@ HWY_EXPORT(Widen);
 HWY_EXPORT(Narrow);
 HWY_EXPORT(TargetName);
 
-void apply_tile(RegionOp op, TileOperand a, TileOperand b, float immediate, float* out,
+void apply_tile(RegionOp op, const TileOperand& a, const TileOperand& b, float immediate, float* out,
                 std::int64_t n) {
   if (op == RegionOp::round_bf16 && !a.repeated && has_bf16_instructions())
     return round_by_instruction(a.data, out, n);

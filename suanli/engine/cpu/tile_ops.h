@@ -15,12 +15,13 @@ inline constexpr std::int64_t kTileStep = 16;
 
 struct TileOperand {
   const float* data = nullptr;
+  // Operands are passed by reference: copied whole right after it was set, a bool would wait for the store buffer to drain.
   bool repeated = false;  // one value for the whole tile, given kTileStep times
 };
 
 // out[i] = op(a[i], b[i]) for i in [0, n), n a multiple of kTileStep; `b` is not read by an op of
 // one register. `out` may be the data of `a` or `b`. Not for row ops: sums.h has them.
-void apply_tile(RegionOp op, TileOperand a, TileOperand b, float immediate, float* out,
+void apply_tile(RegionOp op, const TileOperand& a, const TileOperand& b, float immediate, float* out,
                 std::int64_t n);
 
 // Any n; from and to do not overlap. narrow() rounds to nearest even.
