@@ -43,6 +43,8 @@ class AmxMatmul final : public Kernel {
               std::byte* to, std::int64_t panel) const;
   void pack_b(const KernelArgs& args, std::int64_t column, std::int64_t columns, std::int64_t k0, std::int64_t k,
               std::byte* to, std::int64_t panel) const;
+  void prefetch(const KernelArgs& args, const Block& block, std::int64_t step, std::int64_t r, std::int64_t first,
+                std::int64_t last) const;
   void add_sums(const KernelArgs& args, const Block& block, std::int64_t k0, std::int64_t k, const std::byte* b,
                 std::int64_t panel) const;
 
@@ -162,6 +164,23 @@ void AmxMatmul::add_sums(const KernelArgs& args, const Block& block, std::int64_
   }
 }
 
+// While a panel is multiplied: rows [first, last) of what its epilogue reads and writes, and of the next panel of A.
+void AmxMatmul::prefetch(const KernelArgs& args, const Block& block, std::int64_t step, std::int64_t r, std::int64_t first,
+                         std::int64_t last) const {
+  if (step + 1 == plan_.k.count)
+    epilogue_.prefetch({args.inputs + 2, args.outputs}, block.row + r + first, last - first, block.column, block.columns);
+  if (s_.ta) return;
+  const bool more = r + kPanel < block.rows;
+  if (!more && step + 1 == plan_.k.count) return;
+  const std::int64_t row = more ? block.row + r + kPanel : block.row;
+  const std::int64_t k0 = plan_.k.begin(more ? step : step + 1), k = plan_.k.length(more ? step : step + 1);
+  const std::int64_t size = a_f32_ ? 4 : 2;
+  for (std::int64_t i = row + first; i < std::min(row + last, s_.m); ++i) {
+    const std::byte* from = args.inputs[0] + (i * s_.k + k0) * size;
+    for (std::int64_t at = 0; at < k * size; at += 64) __builtin_prefetch(from + at, 0, 2);
+  }
+}
+
 // One block of C; if B is shared, its packed columns begin at `group`.
 void AmxMatmul::run_block(const KernelArgs& args, const Block& block, std::int64_t group, std::byte* own) const {
   const amx::Tiles tiles;
@@ -181,8 +200,11 @@ void AmxMatmul::run_block(const KernelArgs& args, const Block& block, std::int64
       else
         pack_a(args, row, rows, k0, k, own + a_at_, 0);
       float* c = sums + (plan_.k.count == 1 ? 0 : r * block.stride());
-      for (std::int64_t p = 0; p < block.stride() / kPanel; ++p)
+      const std::int64_t panels = block.stride() / kPanel;
+      for (std::int64_t p = 0; p < panels; ++p) {
+        prefetch(args, block, step, r, rows * p / panels, rows * (p + 1) / panels);
         amx::multiply(a, b + p * b_panel, amx::steps_of(k), c + p * kPanel, block.stride(), step > 0);
+      }
       if (step + 1 == plan_.k.count)
         epilogue_.run({args.inputs + 2, args.outputs}, {c, block.stride(), row, rows, block.column, block.columns},
                       own + epilogue_at_);

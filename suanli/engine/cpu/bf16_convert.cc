@@ -50,6 +50,17 @@ SUANLI_AVX512_BF16 void narrow_by_instruction(const float* from, Bf16* to, std::
   }
 }
 
+SUANLI_AVX512_BF16 void narrow_past_caches(const float* from, Bf16* to, std::int64_t n) {
+  for (std::int64_t i = 0; i < n; i += 32) {
+    const __m512bh both = _mm512_cvtne2ps_pbh(_mm512_loadu_ps(from + i + 16), _mm512_loadu_ps(from + i));
+    __m512i bits;
+    std::memcpy(&bits, &both, sizeof(bits));
+    _mm512_stream_si512(reinterpret_cast<__m512i*>(to + i), bits);
+  }
+}
+
+void finish_streams() { _mm_sfence(); }
+
 SUANLI_AVX512_BF16 void round_by_instruction(const float* from, float* to, std::int64_t n) {
   for (std::int64_t i = 0; i < n; i += 16) {
     const __mmask16 mask = n - i >= 16 ? static_cast<__mmask16>(0xFFFF) : first(n - i);
@@ -66,6 +77,8 @@ namespace suanli::engine {
 
 bool has_bf16_instructions() { return false; }
 void narrow_by_instruction(const float*, Bf16*, std::int64_t) { SUANLI_CHECK(false); }
+void narrow_past_caches(const float*, Bf16*, std::int64_t) { SUANLI_CHECK(false); }
+void finish_streams() {}
 void round_by_instruction(const float*, float*, std::int64_t) { SUANLI_CHECK(false); }
 
 }  // namespace suanli::engine

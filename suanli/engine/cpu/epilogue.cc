@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "suanli/base/error.h"
+#include "suanli/engine/cpu/bf16_convert.h"
 #include "suanli/engine/cpu/kernel_support.h"
 #include "suanli/engine/cpu/region_plan.h"
 #include "suanli/engine/cpu/tile_ops.h"
@@ -55,13 +56,22 @@ struct Epilogue::Impl {
   RegionPlan plan;
   std::int64_t columns;  // of the whole result
   std::int64_t tile;     // floats per slot
+  bool streams = false;  // does any output pass the caches?
 
   Impl(const Region& r, std::int64_t longest)
       : region(simplified(r)),
         plan(plan_pieces(region)),
         columns(plan.columns),
-        tile(std::min(plan.tile, divide_up(longest, kTileStep) * kTileStep)) {}
+        tile(std::min(plan.tile, divide_up(longest, kTileStep) * kTileStep)) {
+    for (std::size_t o = 0; o < region.outputs.size(); ++o) streams = streams || passes_caches(o);
+  }
 
+  // Is output o so large that its first lines have left the caches when its last are written? Then they need not enter.
+  bool passes_caches(std::size_t o) const {
+    constexpr std::int64_t kLarge = 4 << 20;
+    return has_bf16_instructions() && region.outputs[o].dtype == graph::DType::bf16 &&
+           2 * graph::element_count(region.shape) > kLarge;
+  }
   std::int64_t table_bytes() const {
     return divide_up(static_cast<std::int64_t>(plan.slots.size() * sizeof(TileOperand)), 64) * 64;
   }
@@ -107,10 +117,15 @@ TileOperand Epilogue::Impl::locate(std::size_t i, const EpilogueArgs& args, std:
 
 void Epilogue::Impl::store(const EpilogueArgs& args, std::size_t o, const float* from, std::int64_t first,
                            std::int64_t n) const {
-  if (region.outputs[o].dtype == graph::DType::bf16)
-    narrow(from, reinterpret_cast<Bf16*>(args.outputs[o]) + first, n);
-  else
+  if (region.outputs[o].dtype == graph::DType::f32) {
     std::memcpy(reinterpret_cast<float*>(args.outputs[o]) + first, from, static_cast<std::size_t>(n) * sizeof(float));
+    return;
+  }
+  Bf16* to = reinterpret_cast<Bf16*>(args.outputs[o]) + first;
+  if (passes_caches(o) && n % 32 == 0 && reinterpret_cast<std::uintptr_t>(to) % 64 == 0)
+    narrow_past_caches(from, to, n);
+  else
+    narrow(from, to, n);
 }
 
 void Epilogue::Impl::run_tile(const EpilogueArgs& args, const float* product, std::int64_t row, std::int64_t column,
@@ -172,12 +187,29 @@ void Epilogue::run(const EpilogueArgs& args, const EpiloguePiece& piece, std::by
   if (impl.region.code.empty() && impl.region.outputs.size() == 1 && impl.region.outputs[0].reg == 0) {
     for (std::int64_t r = 0; r < piece.rows; ++r)
       impl.store(args, 0, piece.data + r * piece.stride, (piece.row + r) * impl.columns + piece.column, piece.columns);
-    return;
+  } else {
+    for (std::int64_t r = 0; r < piece.rows; ++r)
+      for (std::int64_t c = 0; c < piece.columns; c += impl.tile)
+        impl.run_tile(args, piece.data + r * piece.stride + c, piece.row + r, piece.column + c,
+                      std::min(impl.tile, piece.columns - c), scratch);
   }
-  for (std::int64_t r = 0; r < piece.rows; ++r)
-    for (std::int64_t c = 0; c < piece.columns; c += impl.tile)
-      impl.run_tile(args, piece.data + r * piece.stride + c, piece.row + r, piece.column + c,
-                    std::min(impl.tile, piece.columns - c), scratch);
+  if (impl.streams) finish_streams();
+}
+
+void Epilogue::prefetch(const EpilogueArgs& args, std::int64_t row, std::int64_t rows, std::int64_t column,
+                        std::int64_t columns) const {
+  const auto lines = [&](const std::byte* base, graph::DType dtype) {
+    const std::int64_t size = graph::size_of(dtype).value();
+    for (std::int64_t r = row; r < row + rows; ++r) {
+      const std::byte* from = base + (r * impl_->columns + column) * size;
+      for (std::int64_t at = 0; at < columns * size; at += 64) __builtin_prefetch(from + at, 0, 2);
+    }
+  };
+  const Region& region = impl_->region;
+  for (std::size_t o = 0; o < region.outputs.size(); ++o)
+    if (!impl_->passes_caches(o)) lines(args.outputs[o], region.outputs[o].dtype);
+  for (std::size_t i = 1; i < region.inputs.size(); ++i)
+    if (region.inputs[i].access == Access::full) lines(args.inputs[i - 1], region.inputs[i].dtype);
 }
 
 bool Epilogue::in_place(int input, int own, int output) const {

@@ -42,6 +42,8 @@ class Epilogue {
 
   Bytes scratch() const;  // of one worker; 64-byte aligned
   void run(const EpilogueArgs& args, const EpiloguePiece& piece, std::byte* scratch) const;
+  // Brings towards L2 what run() of such a piece will read and write besides `data`.
+  void prefetch(const EpilogueArgs& args, std::int64_t row, std::int64_t rows, std::int64_t column, std::int64_t columns) const;
   // May output `output` share the buffer of the kernel's input `input`, of which the first `own` are no inputs of the region
   // (Kernel::in_place)?
   bool in_place(int input, int own, int output) const;
