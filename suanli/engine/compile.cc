@@ -105,15 +105,21 @@ class Compiler {
     calls.insert(calls.begin() + static_cast<std::ptrdiff_t>(place), make_call(group));
   }
 
-  // Makes the product that computes `term` for the sum `id` alone add to that sum, if `call` is one.
+  // Makes the call that computes `term` for the sum `id` alone add to that sum, if its kernel can: a product by an epilogue,
+  // an embedding's gradient by its third operand.
   bool adds_to(KernelCall& call, NodeId id, NodeId term) {
     const graph::TensorType& type = graph_.node(term).type;
-    const bool is_product = call.spec.name == "matmul" && !call.region && call.outputs[0] == value_[term];
-    if (!is_product || type.shape.size() != 2 || type != graph_.node(id).type || is_read_besides(term, id)) return false;
-    Region region{.shape = type.shape, .inputs = {}, .code = {{RegionOp::add, 0, 1}}, .outputs = {{2, type.dtype}}};
-    region.inputs.assign(2, {type.dtype, Access::full, type.elements()});
-    call.region = std::make_shared<const Region>(std::move(region));
-    call.spec.region = call.region.get();
+    const bool is_product = call.spec.name == "matmul" && !call.region && type.shape.size() == 2;
+    const bool is_embedding = call.spec.name == "embedding_grad" && call.inputs.size() == 2;
+    if (!(is_product || is_embedding) || call.outputs[0] != value_[term] || type != graph_.node(id).type ||
+        is_read_besides(term, id))
+      return false;
+    if (is_product) {
+      Region region{.shape = type.shape, .inputs = {}, .code = {{RegionOp::add, 0, 1}}, .outputs = {{2, type.dtype}}};
+      region.inputs.assign(2, {type.dtype, Access::full, type.elements()});
+      call.region = std::make_shared<const Region>(std::move(region));
+      call.spec.region = call.region.get();
+    }
     call.inputs.push_back(value_[id]);
     call.spec.inputs.push_back(type);
     call.outputs[0] = value_[id];
@@ -304,27 +310,23 @@ class Compiler {
 
   void share_call(const KernelCall& call, int position, std::vector<Use>& use,
                   const std::vector<bool>& in_work) {
-    std::vector<ValueId> given;
-    // One value may be several operands, through views: the node and its reshape.
     // The operands of a head come first and are no inputs of its region, whose own begin with the head's result.
     const bool has_head = call.spec.name != "region";
     const std::size_t own = has_head ? call.inputs.size() - (call.region->inputs.size() - 1) : 0;
-    const auto read_element_for_element = [&](ValueId input) {
-      for (std::size_t i = 0; i < call.inputs.size(); ++i) {
-        if (call.inputs[i] != input) continue;
-        if (i < own || call.region->inputs[i - own + (has_head ? 1 : 0)].access != Access::full) return false;
-      }
+    // One value may be several operands, through views: the node and its reshape.
+    const auto may_lie_in = [&](ValueId input, std::size_t output) {
+      for (std::size_t i = 0; i < call.inputs.size(); ++i)
+        if (call.inputs[i] == input && (i < own || !call.region->in_place(i - own + (has_head ? 1 : 0), output))) return false;
       return true;
     };
+    std::vector<ValueId> given;
     for (std::size_t o = 0; o < call.region->outputs.size(); ++o) {
       const ValueId output = call.outputs[o];
       if (!in_work[output] || use[output].first != position) continue;
       for (ValueId input : call.inputs) {
         const bool dies = in_work[input] && use[input].last == position &&
                           std::find(given.begin(), given.end(), input) == given.end();
-        const bool fits = read_element_for_element(input) &&
-                          program_.values[input].type.bytes() == program_.values[output].type.bytes();
-        if (!dies || !fits) continue;
+        if (!dies || !may_lie_in(input, o)) continue;
         given.push_back(input);
         holder_[output] = holder_[input];
         break;
@@ -380,17 +382,19 @@ bool fits(const Program& program) {
   return limit == Bytes(0) || size_of(program) <= limit;
 }
 
-// The program with the least recomputation that keeps the limit, or else the smallest.
-Result<Program> fit(const Graph& graph, const Target& target, const Lowered& lowered) {
+// The program with the least recomputation that keeps the limit, or else the smallest; `first` is the one without.
+Result<Program> fit(const Graph& graph, const Target& target, const Lowered& lowered, Program first) {
   int low = target.recompute.blocks, high = recomputable_blocks(lowered.graph);
   SUANLI_ASSIGN_OR_RETURN(Program best, compile_with(graph, target, lowered, {.cheap = true, .blocks = low}));
+  const bool cheap = size_of(best) <= size_of(first);
+  if (!cheap) best = std::move(first);
   if (fits(best) || low >= high) return best;
-  SUANLI_ASSIGN_OR_RETURN(Program most, compile_with(graph, target, lowered, {.cheap = true, .blocks = high}));
+  SUANLI_ASSIGN_OR_RETURN(Program most, compile_with(graph, target, lowered, {.cheap = cheap, .blocks = high}));
   if (!fits(most)) return size_of(most) < size_of(best) ? std::move(most) : std::move(best);
   best = std::move(most);
   while (high - low > 1) {
     const int middle = low + (high - low) / 2;
-    SUANLI_ASSIGN_OR_RETURN(Program program, compile_with(graph, target, lowered, {.cheap = true, .blocks = middle}));
+    SUANLI_ASSIGN_OR_RETURN(Program program, compile_with(graph, target, lowered, {.cheap = cheap, .blocks = middle}));
     if (fits(program)) {
       high = middle;
       best = std::move(program);
@@ -426,7 +430,7 @@ Result<Program> compile(const Graph& graph, const Target& target, const graph::C
   SUANLI_ASSIGN_OR_RETURN(const Lowered lowered, lower(graph, target.arithmetic));
   SUANLI_ASSIGN_OR_RETURN(Program program, compile_with(graph, target, lowered, target.recompute));
   if (!fits(program)) {
-    SUANLI_ASSIGN_OR_RETURN(program, fit(graph, target, lowered));
+    SUANLI_ASSIGN_OR_RETURN(program, fit(graph, target, lowered, std::move(program)));
   }
   SUANLI_RETURN_IF_ERROR(check_limit(program));
   return program;

@@ -107,7 +107,8 @@ Result<std::unique_ptr<Executor>> Executor::create(std::shared_ptr<const Program
           bound.outputs[slot].push_back(impl->address(*program, id, slot));
         for (std::size_t i = 0; i < bound.inputs[slot].size(); ++i)
           for (std::size_t o = 0; o < bound.outputs[slot].size(); ++o)
-            SUANLI_CHECK(bound.inputs[slot][i] != bound.outputs[slot][o] ||
+            SUANLI_CHECK(bound.inputs[slot][i] != bound.outputs[slot][o] || call.spec.inputs[i].elements() == 0 ||
+                         call.spec.outputs[o].elements() == 0 ||
                          bound.kernel->in_place(static_cast<int>(i), static_cast<int>(o)));
       }
       impl->calls[p].push_back(std::move(bound));

@@ -1,5 +1,6 @@
-// Fusion: which lowered nodes run as one kernel. A group is either one node, a pair or triple that a single kernel computes
-// better (attention with its statistics, the three gradients of a layer norm, AdamW), or a region of elementwise nodes.
+// Fusion: which lowered nodes run as one kernel. A group is either one node, several that a single kernel computes better
+// (attention with its statistics, the three gradients of a layer norm, a weight's gradient with its bias's, the loss over a
+// vocabulary, AdamW), a region of elementwise nodes and row reductions, or a kernel with the region behind it as its epilogue.
 #pragma once
 
 #include <optional>

@@ -55,6 +55,18 @@ NodeId unrounded(const Graph& graph, const std::vector<std::vector<NodeId>>& use
   return weight;
 }
 
+// Does a node of the group read what is not there while the head's epilogue runs: another of its results than the first, or
+// the first through a view?
+bool reads_results_too_early(const Graph& graph, const std::vector<NodeId>& nodes, const Group& head) {
+  return std::any_of(nodes.begin(), nodes.end(), [&](NodeId id) {
+    const std::vector<NodeId>& inputs = graph.node(id).inputs;
+    return std::any_of(inputs.begin(), inputs.end(), [&](NodeId input) {
+      return input != head.outputs.front() &&
+             std::count(head.outputs.begin(), head.outputs.end(), root_of(graph, input)) > 0;
+    });
+  });
+}
+
 // The untaken region group that `head`'s first result could run through, or kNoNode.
 NodeId region_behind(const Graph& graph, const std::vector<std::vector<NodeId>>& users, Partition& partition,
                      const std::vector<bool>& taken, const Group& head) {
@@ -66,7 +78,9 @@ NodeId region_behind(const Graph& graph, const std::vector<std::vector<NodeId>>&
     if (taken[user] || !can_be_in_region(graph, user) || other.phase != node.phase ||
         other.type.shape != node.type.shape)
       continue;
-    if (partition.can_merge(partition.group(result), partition.group(user))) return partition.group(user);
+    const NodeId region = partition.group(user);
+    if (!reads_results_too_early(graph, partition.members(region), head) && partition.can_merge(partition.group(result), region))
+      return region;
   }
   return kNoNode;
 }

@@ -21,7 +21,8 @@ namespace suanli::engine {
 // the fused kernels with several outputs:
 //   region      inputs and outputs of `region`
 //   matmul      (a, b) -> c. If one operand is bf16 the product is of bf16 operands: a f32 operand is rounded first. With
-//               attr column_sums = 1 (ta only): -> c, sums; sums [N] f32 = column sums of b
+//               attr column_sums = 1 (ta only): -> c, sums; sums [N] f32 = column sums of b, which
+//               is of one type with a
 //   attention   (qkv) -> out, stats            both of attention and attention_stats; stats is optional
 //   adamw       (w, m, v, g, gscale, lr, correction1, correction2) -> w, m, v   in place: outputs are the same buffers
 //               as inputs 0..2; attrs beta1, beta2, eps, decay

@@ -273,9 +273,9 @@ constexpr float kRate = 0.05F;
 constexpr int kSteps = 2;
 
 // With two slots the forward of the next micro-batch comes before the backward of this one.
-Results run_engine(const Graph& graph, int slots) {
+Results run_engine(const Graph& graph, int slots, const Recomputation& again = {}) {
   Results results;
-  Result<test::Bench> bench = test::Bench::make(graph, {.slots = slots}, 2, 5);
+  Result<test::Bench> bench = test::Bench::make(graph, {.slots = slots, .recompute = again}, 2, 5);
   if (!bench) {
     ADD_FAILURE() << bench.error().to_string();
     return results;
@@ -377,6 +377,12 @@ TEST(RandomGraph, TheEngineComputesWhatTheReferenceDoes) {
         const Results actual = run_engine(graph, slots);
         expect_close(actual.outputs, expected.outputs);
         expect_close(actual.state, expected.state);
+        // Made again or kept: the same bits.
+        for (const Recomputation& what : {Recomputation{.cheap = true}, Recomputation{.cheap = true, .blocks = 9}}) {
+          const Results again = run_engine(graph, slots, what);
+          EXPECT_EQ(again.outputs, actual.outputs);
+          EXPECT_EQ(again.state, actual.state);
+        }
       }
     }
 }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <set>
 
+#include "suanli/engine/fuse_vocabulary.h"
 #include "suanli/graph/op.h"
 
 namespace suanli::engine {
@@ -45,6 +46,7 @@ class Recomputing {
       again_[id] = (what.cheap && is_cheap(node)) || chosen.contains(node.block);
     }
     keep_what_leaves(chosen);
+    keep_losses();
     if (what.cheap) keep_what_costs_more();
   }
 
@@ -82,6 +84,20 @@ class Recomputing {
           again_[input] = false;
       }
     for (const graph::Output& output : graph_.outputs()) again_[output.node] = false;
+  }
+
+  // The loss over a vocabulary is one kernel in forward and one in backward, which reads the same operands.
+  void keep_losses() {
+    std::vector<Group> groups;
+    find_vocabulary_loss(graph_, groups);
+    for (const Group& group : groups) {
+      for (NodeId id : group.nodes) again_[id] = false;
+      for (NodeId id : group.inputs)
+        for (NodeId root = root_of(graph_, id);; root = root_of(graph_, graph_.node(root).inputs[0])) {
+          again_[id] = again_[root] = false;
+          if (graph_.node(root).op->name != "cast") break;
+        }
+    }
   }
 
   // A cheap value is made again only from values that are there in backward anyway.

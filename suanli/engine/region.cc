@@ -1,5 +1,7 @@
 #include "suanli/engine/region.h"
 
+#include <algorithm>
+
 #include <array>
 #include <cstdio>
 
@@ -55,6 +57,14 @@ std::optional<RegionOp> region_op_from_name(std::string_view name) {
   for (const OpInfo& info : kOps)
     if (info.name == name) return info.op;
   return std::nullopt;
+}
+
+bool Region::in_place(std::size_t input, std::size_t output) const {
+  if (input >= inputs.size() || output >= outputs.size()) return false;
+  const bool is_output = std::any_of(outputs.begin(), outputs.end(),
+                                     [&](const RegionOutput& o) { return o.reg == static_cast<int>(input); });
+  return !is_output && inputs[input].access == Access::full && outputs[output].access == Access::full &&
+         inputs[input].dtype == outputs[output].dtype;
 }
 
 std::string Region::to_string() const {

@@ -1,6 +1,7 @@
 // A GPT trained with recomputation: less memory, the same bits.
 #include <gtest/gtest.h>
 
+#include <limits>
 #include <vector>
 
 #include "suanli/engine/recompute.h"
@@ -85,6 +86,24 @@ TEST(GptRecompute, ALimitIsKeptWithAsFewBlocksAsWillDo) {
   EXPECT_TRUE(program.target.recompute.cheap);
   EXPECT_EQ(program.target.recompute.blocks, 2);
   EXPECT_LE(total(program), limit);
+}
+
+TEST(GptRecompute, ALargeVocabularyKeepsItsLossInChunks) {
+  const GptConfig config{.layers = 3, .heads = 2, .width = 32, .context = 64, .vocab = 40000};
+  const auto graph = gpt_training_graph(config, 4, 1, {});
+  ASSERT_TRUE(graph.has_value());
+  for (const Arithmetic arithmetic : {Arithmetic::f32, Arithmetic::bf16}) {
+    Bytes before(std::numeric_limits<std::int64_t>::max());
+    for (const Recomputation& what : std::vector<Recomputation>{{}, {.cheap = true}, {.cheap = true, .blocks = 9}}) {
+      const auto program = engine::compile(*graph, {.arithmetic = arithmetic, .recompute = what});
+      ASSERT_TRUE(program.has_value());
+      for (const auto* calls : {&program->forward, &program->backward})
+        for (const engine::KernelCall& call : *calls)
+          for (const graph::TensorType& type : call.spec.outputs) EXPECT_LT(type.elements(), 256 * 40000) << call.spec.name;
+      EXPECT_LE(arena(*program), before);
+      before = arena(*program);
+    }
+  }
 }
 
 TEST(GptRecompute, ALimitThatNothingKeepsIsRefusedWithTheSizeReached) {

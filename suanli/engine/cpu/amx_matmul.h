@@ -2,9 +2,9 @@
 //
 // Operands are packed into panels (amx.h) while they are read, so that neither the forward product, nor that for the
 // input's gradient, nor that for the weight's has a transposition or conversion of its own in memory: the interleaving
-// that TDPBF16PS wants, the transposition of A^T and the rounding of f32 weights all happen there. A B that is not long
-// lived (a weight) is packed once per run for all tasks and each task packs the rows of A it needs; for the weight
-// gradient, A^T is packed once for all (transposing costs most) and each task packs its columns of B.
+// that TDPBF16PS wants, the transposition of A^T and the rounding of f32 weights all happen there. B (as a rule a weight) is
+// packed once per run for all tasks and each task packs the rows of A it needs; if A is transposed (a weight's gradient), it
+// is packed once for all, since transposing costs most, and each task packs its columns of B.
 // K is cut into stretches whose panel of A stays in L1; the sums of a block of C stay in L2 between them.
 #pragma once
 

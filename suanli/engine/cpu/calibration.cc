@@ -97,30 +97,38 @@ double flops_per_cycle(ProductLoop loop) {
   return loop == ProductLoop::bf16_amx ? 1024 : HWY_DYNAMIC_DISPATCH(FlopsPerCycle)();
 }
 
-CalibrationLoops::CalibrationLoops(int threads) : pool_(threads) {}
+bool is_available(ProductLoop loop) { return loop == ProductLoop::f32_fma || amx::available(); }
 
-// Runs burst(thread), which returns its amount of work, on every thread until `duration` is over; the amounts per second.
-// The threads wait for one another first, which also gives each of them exactly one task.
+CalibrationLoops::CalibrationLoops(int threads) : pool_(threads), cores_(std::min(pool_.size(), available_cores())) {}
+
+// Runs burst(thread), which returns its amount of work, on every thread until `duration` is over; the amount per second of
+// all. The threads wait for one another first, which also gives each of them exactly one task.
 template <typename Burst>
 double CalibrationLoops::rate(Seconds duration, const Burst& burst) {
+  struct Stretch {
+    Seconds start, end;
+    double work = 0;
+  };
   const int threads = pool_.size();
-  std::vector<double> rates(static_cast<std::size_t>(threads));
+  std::vector<Stretch> stretches(static_cast<std::size_t>(threads));
   std::atomic<int> arrived{0};
   pool_.parallel_for(threads, [&](std::int64_t thread, int) {
     arrived.fetch_add(1);
     while (arrived.load() < threads) std::this_thread::yield();
-    const Seconds start = real_clock().now();
-    double work = 0;
-    Seconds took;
+    Stretch mine{.start = real_clock().now(), .end = {}};
     do {
-      work += burst(static_cast<int>(thread));
-      took = real_clock().now() - start;
-    } while (took < duration || took <= Seconds(0));
-    rates[static_cast<std::size_t>(thread)] = work / took.value();
+      mine.work += burst(static_cast<int>(thread));
+      mine.end = real_clock().now();
+    } while (mine.end - mine.start < duration || mine.end <= mine.start);
+    stretches[static_cast<std::size_t>(thread)] = mine;
   });
-  double sum = 0;
-  for (const double each : rates) sum += each;
-  return sum;
+  Stretch all = stretches.front();
+  for (std::size_t i = 1; i < stretches.size(); ++i) {
+    all.start = std::min(all.start, stretches[i].start);
+    all.end = std::max(all.end, stretches[i].end);
+    all.work += stretches[i].work;
+  }
+  return all.work / (all.end - all.start).value();
 }
 
 FlopsPerSecond CalibrationLoops::products(ProductLoop loop, Seconds duration) {
@@ -133,7 +141,7 @@ FlopsPerSecond CalibrationLoops::products(ProductLoop loop, Seconds duration) {
       return HWY_DYNAMIC_DISPATCH(FmaFlops)(kRounds);
     }));
   }
-  SUANLI_CHECK(amx::available());
+  SUANLI_CHECK(is_available(loop));
   std::vector<Panels> panels(static_cast<std::size_t>(pool_.size()));
   for (Panels& each : panels) {  // small numbers: all bits 0x3c00 are 2^-7
     for (std::size_t i = 0; i < sizeof each.a; i += 2)
@@ -149,33 +157,49 @@ FlopsPerSecond CalibrationLoops::products(ProductLoop loop, Seconds duration) {
   }));
 }
 
+// Of an array that is passed over piece by piece; a thread looks at the time after each.
+constexpr std::int64_t kPiece = std::int64_t{1} << 20;
+
 void CalibrationLoops::make_memory() {
   if (from_) return;
-  constexpr std::int64_t kMost = std::int64_t{512} << 20, kLeast = std::int64_t{1} << 20;
-  const std::int64_t available = memory_info().available.value();
-  const std::int64_t total = available > 0 ? std::min(kMost, available / 4) : kMost;
-  slice_ = std::max(kLeast, total / (2 * pool_.size()) / 4096 * 4096);
+  constexpr std::int64_t kUsual = std::int64_t{256} << 20;
+  const std::int64_t beyond_caches = 4 * cpu_info().l3.value(), available = memory_info().available.value();
+  std::int64_t array = std::max(kUsual, beyond_caches);
+  if (available > 0) array = std::min(array, available / 8);
+  slice_ = std::max<std::int64_t>(1, array / pool_.size() / kPiece) * kPiece;
+  positions_.assign(static_cast<std::size_t>(pool_.size()), 0);
   const auto size = static_cast<std::size_t>(slice_ * pool_.size());
   from_ = std::make_unique_for_overwrite<std::byte[]>(size);
   to_ = std::make_unique_for_overwrite<std::byte[]>(size);
-  std::memset(from_.get(), 1, size);
-  std::memset(to_.get(), 1, size);
+  pool_.parallel_for(pool_.size(), [&](std::int64_t thread, int) {
+    std::memset(from_.get() + thread * slice_, 1, static_cast<std::size_t>(slice_));
+    std::memset(to_.get() + thread * slice_, 1, static_cast<std::size_t>(slice_));
+  });
+}
+
+// Where the thread's next piece lies in both arrays.
+std::int64_t CalibrationLoops::next_piece(int thread) {
+  std::int64_t& position = positions_[static_cast<std::size_t>(thread)];
+  const std::int64_t at = thread * slice_ + position;
+  position = (position + kPiece) % slice_;
+  return at;
 }
 
 BytesPerSecond CalibrationLoops::read(Seconds duration) {
   make_memory();
   return BytesPerSecond(rate(duration, [&](int thread) {
-    const auto* from = reinterpret_cast<const float*>(from_.get() + thread * slice_);
-    keep(HWY_DYNAMIC_DISPATCH(ReadAll)(from, slice_ / 4));
-    return static_cast<double>(slice_);
+    const auto* from = reinterpret_cast<const float*>(from_.get() + next_piece(thread));
+    keep(HWY_DYNAMIC_DISPATCH(ReadAll)(from, kPiece / static_cast<std::int64_t>(sizeof(float))));
+    return static_cast<double>(kPiece);
   }));
 }
 
 BytesPerSecond CalibrationLoops::copy(Seconds duration) {
   make_memory();
   return BytesPerSecond(rate(duration, [&](int thread) {
-    std::memcpy(to_.get() + thread * slice_, from_.get() + thread * slice_, static_cast<std::size_t>(slice_));
-    return 2.0 * static_cast<double>(slice_);
+    const std::int64_t at = next_piece(thread);
+    std::memcpy(to_.get() + at, from_.get() + at, static_cast<std::size_t>(kPiece));
+    return 2.0 * static_cast<double>(kPiece);
   }));
 }
 
@@ -188,7 +212,7 @@ double CalibrationLoops::clock_hz(Seconds duration) {
       dependent_additions(kAdditions);
       return static_cast<double>(kAdditions);
     }));
-  return best / pool_.size();
+  return best / cores_;
 }
 
 }  // namespace suanli::engine

@@ -213,12 +213,7 @@ void Epilogue::prefetch(const EpilogueArgs& args, std::int64_t row, std::int64_t
 }
 
 bool Epilogue::in_place(int input, int own, int output) const {
-  const Region& region = impl_->region;
-  if (input < own || output >= static_cast<int>(region.outputs.size())) return false;
-  const int reg = input - own + 1;
-  const bool is_output = std::any_of(region.outputs.begin(), region.outputs.end(),
-                                     [&](const RegionOutput& o) { return o.reg == reg; });
-  return region.inputs[reg].access == Access::full && region.inputs[reg].dtype == region.outputs[output].dtype && !is_output;
+  return input >= own && impl_->region.in_place(static_cast<std::size_t>(input - own + 1), static_cast<std::size_t>(output));
 }
 
 std::string Epilogue::to_string() const {

@@ -27,12 +27,13 @@ T* output(const KernelArgs& args, int index) {
 inline std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
 // Calls task(begin, end, worker) for the pieces of [0, total) that are `grain` long, the last one
-// shorter.
+// shorter. `share` as in ThreadPool::parallel_for: 0 if the pieces only move data.
 template <typename Task>
-void parallel_ranges(ThreadPool& pool, std::int64_t total, std::int64_t grain, const Task& task) {
-  pool.parallel_for(divide_up(total, grain), [&](std::int64_t index, int worker) {
+void parallel_ranges(ThreadPool& pool, std::int64_t total, std::int64_t grain, const Task& task, double share = 1) {
+  const auto piece = [&](std::int64_t index, int worker) {
     task(index * grain, std::min(total, (index + 1) * grain), worker);
-  });
+  };
+  pool.parallel_for(divide_up(total, grain), piece, share);
 }
 
 // Rows per task, so that a task has about 16,384 elements to do: some microseconds.

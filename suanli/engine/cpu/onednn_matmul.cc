@@ -109,7 +109,8 @@ const std::byte* MatmulKernel::rounded(const KernelArgs& args, int operand, std:
   auto* to = reinterpret_cast<Bf16*>(args.scratch + at);
   const float* from = input<float>(args, operand);
   parallel_ranges(args.pool, p_.elements(operand), kRoundGrain,
-                  [&](std::int64_t begin, std::int64_t end, int) { narrow(from + begin, to + begin, end - begin); });
+                  [&](std::int64_t begin, std::int64_t end, int) { narrow(from + begin, to + begin, end - begin); },
+                  /*share=*/0);
   return args.scratch + at;
 }
 

@@ -41,12 +41,7 @@ class RegionKernel final : public Kernel {
 
   // An input that is itself an output is read last of all, so its buffer must not be overwritten.
   bool in_place(int in, int out) const override {
-    const RegionInput& input = region_.inputs[in];
-    const bool is_output = std::any_of(region_.outputs.begin(), region_.outputs.end(),
-                                       [&](const RegionOutput& o) { return o.reg == in; });
-    const RegionOutput& output = region_.outputs[out];
-    return input.access == Access::full && output.access == Access::full &&
-           input.dtype == output.dtype && !is_output;
+    return region_.in_place(static_cast<std::size_t>(in), static_cast<std::size_t>(out));
   }
 
  private:

@@ -24,7 +24,8 @@ struct TileOperand {
 void apply_tile(RegionOp op, const TileOperand& a, const TileOperand& b, float immediate, float* out,
                 std::int64_t n);
 
-// Any n; from and to do not overlap. narrow() rounds to nearest even.
+// Any n; from and to do not overlap. narrow() rounds to nearest even; where the CPU has instructions for bf16, subnormals
+// become zero, as they do in its products.
 void widen(const Bf16* from, float* to, std::int64_t n);
 void narrow(const float* from, Bf16* to, std::int64_t n);
 void convert(const std::int32_t* from, float* to, std::int64_t n);

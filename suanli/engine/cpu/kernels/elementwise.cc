@@ -55,13 +55,15 @@ class BroadcastKernel final : public Kernel {
 };
 
 Result<std::unique_ptr<Kernel>> make_binary(const KernelSpec& spec) {
-  if (!has_dtypes(spec, {DType::f32, DType::f32}, {DType::f32})) return unsupported(spec);
+  // Lowering hands the first operand of gelu's gradient over in bf16.
+  const DType first = spec.inputs[0].dtype;
+  if (!has_dtypes(spec, {first, DType::f32}, {DType::f32}) || !graph::is_float(first)) return unsupported(spec);
   const graph::TensorType& a = spec.inputs[0];
   const graph::TensorType& b = spec.inputs[1];
   const std::optional<Access> access = access_of(b.shape, a.shape);
   Region region{
       .shape = a.shape,
-      .inputs = {{DType::f32, Access::full, a.elements()},
+      .inputs = {{first, Access::full, a.elements()},
                  {DType::f32, access.value_or(Access::full), access ? b.elements() : a.elements()}},
       .code = {{*region_op_from_name(spec.name), 0, 1}},
       .outputs = {{2, DType::f32}}};
@@ -71,12 +73,13 @@ Result<std::unique_ptr<Kernel>> make_binary(const KernelSpec& spec) {
 }
 
 Result<std::unique_ptr<Kernel>> make_unary(const KernelSpec& spec) {
-  if (!has_dtypes(spec, {DType::f32}, {DType::f32})) return unsupported(spec);
+  const DType dtype = spec.inputs[0].dtype;
+  if (!has_dtypes(spec, {dtype}, {DType::f32}) || !graph::is_float(dtype)) return unsupported(spec);
   RegionInstruction step{*region_op_from_name(spec.name)};
   if (step.op == RegionOp::scale) step.immediate = static_cast<float>(spec.attrs.real("factor"));
   if (step.op == RegionOp::shift) step.immediate = static_cast<float>(spec.attrs.real("offset"));
   return make_region_kernel({.shape = spec.inputs[0].shape,
-                             .inputs = {{DType::f32, Access::full, spec.inputs[0].elements()}},
+                             .inputs = {{dtype, Access::full, spec.inputs[0].elements()}},
                              .code = {step},
                              .outputs = {{1, DType::f32}}});
 }

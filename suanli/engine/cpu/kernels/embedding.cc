@@ -64,7 +64,8 @@ class EmbeddingGrad final : public Kernel {
                           std::copy_n(sum + begin, end - begin, out + begin);
                         else
                           std::fill_n(out + begin, end - begin, 0.0F);
-                      });
+                      },
+                      /*share=*/0);
     args.pool.parallel_for(across_ * down_, [&](std::int64_t task, int) {
       if (bf16_)
         add_tokens(args, task, input<Bf16>(args, 1));
