@@ -11,7 +11,7 @@ namespace suanli::engine {
 namespace {
 
 using graph::Attrs;
-using graph::i32;
+using graph::bf16;
 using graph::f32;
 using graph::i32;
 using graph::OpCase;
