@@ -32,7 +32,8 @@ struct Target {
   // For the plan (state, accumulators, inputs, arena); 0 = no limit. To keep it, more is made again than `recompute` asks
   // for: first what is cheap, then as few blocks as will do. What still does not fit is refused.
   Bytes memory_limit{};
-  Recomputation recompute{};
+  // What is cheap costs no time that could be measured (docs/benchmarks.md): it is made again by default.
+  Recomputation recompute{.cheap = true};
 };
 
 }  // namespace suanli::engine

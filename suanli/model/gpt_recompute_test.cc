@@ -54,7 +54,7 @@ TEST(GptRecompute, ChangesNoBit) {
 }
 
 TEST(GptRecompute, EachStepSavesMemoryAndCostsOps) {
-  engine::Target target{.arithmetic = Arithmetic::bf16};
+  engine::Target target{.arithmetic = Arithmetic::bf16, .recompute = {}};
   const engine::Program none = compiled(target);
   target.recompute = {.cheap = true};
   const engine::Program cheap = compiled(target);
