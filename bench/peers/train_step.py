@@ -2,25 +2,29 @@
 """The training steps of `suanli bench` beside the same in Debian's PyTorch, alternately in one run.
 
     bench/peers/train_step.py                              # every case in bf16
-    bench/peers/train_step.py train-step-a --dtype f32 bf16 --rounds 5 --json
+    bench/peers/train_step.py train-step-a --dtype f32,bf16 --rounds 5 --json
 
 Each round runs one process of suanli and one of PyTorch, so that both meet the same neighbours; figures are medians over
-rounds. A run during which something else had the cores (CPU seconds per wall second well below the threads) is thrown away
-and made again, at most as often as there are rounds. PyTorch gets the settings that are fastest on this kind of machine
-(fast_environment below). One of them trades memory for speed, so its peak memory comes from one more, short run with the
-default allocator.
+rounds. If something else had the cores during one of the two (CPU seconds per wall second well below the threads), both are
+thrown away and made again, at most as often as there are rounds; at least two rounds must be left. PyTorch gets the settings
+that are fastest on this kind of machine (fast_environment below). One of them trades memory for speed, so its peak memory
+comes from one more, short run with the default allocator.
 """
 import argparse
 import glob
 import json
 import os
 import pathlib
+import shutil
+import signal
 import statistics
 import subprocess
 import sys
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
+DTYPES = ("f32", "bf16")
+INTERRUPTED = 130  # as shells say it
 
 
 class Failure(Exception):
@@ -29,21 +33,33 @@ class Failure(Exception):
         self.next_step = next_step
 
 
+def dtypes(text):
+    words = text.split(",")
+    for word in words:
+        if word not in DTYPES:
+            raise argparse.ArgumentTypeError("'%s' is none of %s" % (word, ", ".join(DTYPES)))
+    return words
+
+
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("cases", nargs="*", metavar="CASE", help="cases of `suanli bench`; none: all")
-    parser.add_argument("--dtype", nargs="+", choices=("f32", "bf16"), default=["bf16"])
-    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="default: all cores")
-    parser.add_argument("--rounds", type=int, default=3, help="processes of each (default 3)")
+    parser.add_argument("--dtype", type=dtypes, default=["bf16"], metavar="DTYPE[,DTYPE]",
+                        help="f32, bf16 or both, with a comma between them (default bf16)")
+    parser.add_argument("--threads", type=int, default=0,
+                        help="of each program; 0: as many as suanli takes, the cores of affinity and CPU quota (default 0)")
+    parser.add_argument("--rounds", type=int, default=3, help="processes of each that count (default 3)")
     parser.add_argument("--steps", type=int, default=0, help="timed steps of a process; 0: about ten seconds")
-    parser.add_argument("--least-cpu", type=float, default=0.8,
-                        help="throw away runs with less CPU time per wall time and thread (default 0.8)")
-    parser.add_argument("--suanli", default=str(ROOT / "build/release/suanli/cli/suanli"), help="the built command")
-    parser.add_argument("--python", default="/usr/bin/python3", help="the Python that has torch (default: Debian's)")
+    parser.add_argument("--least-cpu", type=float, default=0.8, metavar="SHARE",
+                        help="throw away rounds with less CPU time per wall time and thread than this (default 0.8)")
+    parser.add_argument("--suanli", default=str(ROOT / "build/release/suanli/cli/suanli"), metavar="COMMAND",
+                        help="the built command (default: build/release/suanli/cli/suanli)")
+    parser.add_argument("--python", default="/usr/bin/python3", metavar="COMMAND",
+                        help="the Python that has torch, a path or a name in PATH (default: Debian's, /usr/bin/python3)")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
     args = parser.parse_args()
-    if args.rounds < 1 or args.threads < 1 or args.steps < 0:
-        parser.error("--rounds and --threads are at least 1, --steps at least 0")
+    if args.rounds < 1 or args.threads < 0 or args.steps < 0:
+        parser.error("--rounds is at least 1, --threads and --steps at least 0")
     return args
 
 
@@ -79,32 +95,58 @@ def fast_environment(threads):
     }
 
 
-def run(command, environment):
-    """The JSON object that a command prints."""
-    ended = subprocess.run(command, env={**os.environ, **environment}, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                           text=True, check=False)
+def run(command, environment, fields):
+    """The JSON object that a command prints, which has these fields."""
+    line = " ".join(command)
+    try:
+        ended = subprocess.run(command, env={**os.environ, **environment}, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                               text=True, errors="replace", check=False)
+    except OSError as error:
+        raise Failure("%s cannot be run: %s" % (command[0], error.strerror), "name another program") from error
+    if ended.returncode == -signal.SIGINT or ended.returncode == 128 + signal.SIGINT:
+        raise KeyboardInterrupt
     if ended.returncode != 0:
-        raise Failure(" ".join(command) + " ended with " + str(ended.returncode) + ":\n" + ended.stderr.strip(),
-                      "run it by itself")
-    return json.loads(ended.stdout)
+        raise Failure("%s ended with %d:\n%s" % (line, ended.returncode, ended.stderr.strip()), "run it by itself")
+    try:
+        found = json.loads(ended.stdout)
+    except ValueError as error:
+        raise Failure("%s printed no JSON but '%s'" % (line, ended.stdout[:80].strip()), "name another program") from error
+    missing = [field for field in fields if not isinstance(found, dict) or field not in found]
+    if missing:
+        raise Failure("the JSON of %s has no '%s'" % (line, missing[0]), "build suanli of the same version as this script")
+    return found
+
+
+def program(name, option, absent, next_step):
+    """The path of a program that can be run."""
+    path = shutil.which(name)
+    if path is None:
+        raise Failure("%s: %s" % (name, absent if not os.path.exists(name) else "not a program"),
+                      "%s, or name another with %s" % (next_step, option))
+    return os.path.abspath(path)
 
 
 def check_programs(args):
-    if not os.access(args.suanli, os.X_OK):
-        raise Failure(args.suanli + ": not built yet", "run ./quickstart.sh, or name the built command with --suanli")
+    args.suanli = program(args.suanli, "--suanli", "not built yet", "run ./quickstart.sh")
+    torch = "apt install python3-torch libopenblas0-openmp"
+    args.python = program(args.python, "--python", "there is no such program", torch)
     probe = subprocess.run([args.python, "-c", "import torch"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-                           check=False) if os.access(args.python, os.X_OK) else None
-    if probe is None or probe.returncode != 0:
-        raise Failure(args.python + " has no torch to compare with",
-                      "apt install python3-torch libopenblas0-openmp, or name another Python with --python")
+                           check=False)
+    if probe.returncode != 0:
+        raise Failure(args.python + " has no torch to compare with", torch + ", or name another Python with --python")
+    if args.threads == 0:
+        args.threads = run([args.suanli, "doctor", "--json"], {}, ["cores"])["cores"]
 
 
 def cases_of(args):
-    known = {case["case"]: case for case in run([args.suanli, "bench", "--json"], {})["cases"]}
+    known = {case["case"]: case for case in run([args.suanli, "bench", "--json"], {}, ["cases"])["cases"]}
     for name in args.cases:
         if name not in known:
             raise Failure("there is no bench '" + name + "'", "the benches are " + ", ".join(known))
     return [known[name] for name in args.cases or known]
+
+
+FIELDS = ("tokens_per_s", "cpu_per_wall", "peak_rss_bytes", "start_to_first_step_ms")
 
 
 class Pair:
@@ -121,30 +163,40 @@ class Pair:
         self.discarded = {"suanli": 0, "torch": 0}
 
     def run_one(self, engine):
+        """What it printed, and whether it had its cores."""
         args = self.args
         command = getattr(self, engine) + ["--steps", str(args.steps)]
-        found = run(command, fast_environment(args.threads) if engine == "torch" else {})
+        more = ("efficiency",) if engine == "suanli" else ("version",)
+        found = run(command, fast_environment(args.threads) if engine == "torch" else {}, FIELDS + more)
         enough = found["cpu_per_wall"] >= args.least_cpu * args.threads
         say("%s %s %s: %.0f tokens/s, %.2f cores%s" % (self.case["case"], self.dtype, engine, found["tokens_per_s"],
-                                                       found["cpu_per_wall"], "" if enough else ", thrown away"))
-        if enough:
-            self.runs[engine].append(found)
-        else:
+                                                       found["cpu_per_wall"], "" if enough else ", disturbed"))
+        return found, enough
+
+    def run_round(self):
+        found = {engine: self.run_one(engine) for engine in self.runs}
+        disturbed = [engine for engine, (_, enough) in found.items() if not enough]
+        for engine in disturbed:
             self.discarded[engine] += 1
+        if disturbed:
+            say("%s %s: that round is thrown away" % (self.case["case"], self.dtype))
+            return
+        for engine, (run_found, _) in found.items():
+            self.runs[engine].append(run_found)
 
     def measure(self):
-        for _ in range(2 * self.args.rounds):
-            missing = [engine for engine in self.runs if len(self.runs[engine]) < self.args.rounds]
-            for engine in missing:
-                self.run_one(engine)
-        for engine, found in self.runs.items():
-            if not found:
-                raise Failure("all runs of " + engine + " were disturbed: other programs had the cores",
-                              "end them, use fewer --threads, or lower --least-cpu")
+        rounds = self.args.rounds
+        for _ in range(2 * rounds):
+            if len(self.runs["suanli"]) < rounds:
+                self.run_round()
+        left, least = len(self.runs["suanli"]), min(2, rounds)
+        if left < least:
+            raise Failure("of %d rounds %d were undisturbed, fewer than %d: other programs had the cores"
+                          % (2 * rounds, left, least), "end them, use fewer --threads, or lower --least-cpu")
         say("%s %s torch: memory with the default allocator" % (self.case["case"], self.dtype))
         settings = {name: value for name, value in fast_environment(self.args.threads).items()
                     if not name.startswith("MALLOC_")}
-        short = run(self.torch + ["--steps", "2"], settings)
+        short = run(self.torch + ["--steps", "2"], settings, ["peak_rss_bytes"])
         return self.row(short["peak_rss_bytes"])
 
     def median(self, engine, field):
@@ -179,6 +231,8 @@ def table(rows):
                       "%.2f" % memory["ratio"]])
         lines.append(["", "", "", "start to first step, s", "%.2f" % (start["suanli"] / 1e3),
                       "%.2f" % (start["torch"] / 1e3), "%.2f" % (start["suanli"] / start["torch"])])
+        lines.append(["", "", "", "runs (disturbed)"] + ["%d (%d)" % (row["runs"][engine], row["discarded"][engine])
+                                                         for engine in ("suanli", "torch")] + [""])
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     text = ["  ".join(cell.ljust(width) if column < 4 else cell.rjust(width)
                       for column, (cell, width) in enumerate(zip(line, widths))).rstrip() for line in lines]
@@ -195,6 +249,9 @@ def main():
         say("error: " + str(failure))
         say("  next: " + failure.next_step)
         return 1
+    except KeyboardInterrupt:
+        say("stopped: nothing was kept")
+        return INTERRUPTED
     print(json.dumps({"rows": rows}) if args.json else table(rows))
     return 0
 

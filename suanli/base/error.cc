@@ -44,6 +44,8 @@ std::string next_step_of(ErrorCode code) {
       return "free some space (or raise the file size limit) and run the command again";
     case ErrorCode::not_found:
       return "check the path";
+    case ErrorCode::no_memory:
+      return "end other programs, or use a smaller model or batch";
     default:
       return "check the permissions and the state of the file system";
   }

@@ -55,6 +55,7 @@ TEST(Error, SystemErrorsBecomeTheCodeACallerActsOn) {
   EXPECT_EQ(system_error(EDQUOT, "writing", "f").code, ErrorCode::no_space);
   EXPECT_EQ(system_error(ENOENT, "opening", "f").code, ErrorCode::not_found);
   EXPECT_EQ(system_error(ENOMEM, "mapping", "f").code, ErrorCode::no_memory);
+  EXPECT_NE(system_error(ENOMEM, "mapping", "f").next_step.find("smaller model"), std::string::npos);
   const Error error = system_error(EACCES, "opening", "dir/f");
   EXPECT_EQ(error.code, ErrorCode::io);
   EXPECT_EQ(error.place, "dir/f");

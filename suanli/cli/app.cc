@@ -83,7 +83,8 @@ int act(const CLI::App& root, const Request& request, const Context& context) {
     if (const Status written = flush_stdout(); !written) return tell(written.error(), false);
     return *code;
   } catch (const std::bad_alloc&) {
-    return tell({ErrorCode::no_memory, "the system gave no more memory", "", "end other programs"},
+    return tell({ErrorCode::no_memory, "the system gave no more memory", "",
+                 "end other programs, or lower 'train.batch' or the memory limit of the job"},
                 request.json);
   }
 }

@@ -3,6 +3,8 @@
 #include <cmath>
 
 #include "suanli/base/text.h"
+#include "suanli/cli/memory_text.h"
+#include "suanli/cli/progress.h"
 #include "suanli/cli/table.h"
 
 namespace suanli::cli {
@@ -70,7 +72,7 @@ std::string bench_text(const train::BenchCase& bench_case, const train::StepRunn
   table.add_row({"case", std::string(bench_case.name) + ": " + sizes_text(bench_case.model, bench_case.batch)});
   table.add_row({"parameters", format_count(runner.parameters())});
   table.add_row({"arithmetic", std::string(name_of(program.target.arithmetic)) + " on " +
-                                   std::to_string(runner.options().threads) + " threads"});
+                                   std::to_string(rates.threads) + " threads"});
   table.add_row({"tokens a second", format_count(std::llround(report.tokens_per_second.value()))});
   table.add_row({"a step", format_duration(report.step_median) + " (median of " + std::to_string(report.steps) +
                                "; p10 " + format_duration(report.step_p10) + ", p90 " +
@@ -85,6 +87,10 @@ std::string bench_text(const train::BenchCase& bench_case, const train::StepRunn
                                     format_bytes(program.memory.state) + ", arena " +
                                     format_bytes(arena_of(program.memory)) + " (least possible " +
                                     format_bytes(program.memory.least) + ")"});
+  if (const std::string again = recomputed_text(program.target.recompute); !again.empty())
+    table.add_row({"recomputed", again + (program.target.memory_limit > Bytes(0)
+                                              ? ", within " + format_bytes(program.target.memory_limit)
+                                              : "")});
   table.add_row({"to the first step", start_text(runner.start())});
   return table.to_string() + "\n" + kinds_text(report);
 }
@@ -100,7 +106,7 @@ Json bench_json(const train::BenchCase& bench_case, const train::StepRunner& run
                      {"ms", milliseconds(kind.seconds)}});
   return {{"case", bench_case.name},
           {"dtype", name_of(program.target.arithmetic)},
-          {"threads", runner.options().threads},
+          {"threads", report.calibration.threads},
           {"steps", report.steps},
           {"tokens_per_s", report.tokens_per_second.value()},
           {"step_ms_median", milliseconds(report.step_median)},
@@ -121,6 +127,9 @@ Json bench_json(const train::BenchCase& bench_case, const train::StepRunner& run
           {"state_bytes", program.memory.state.value()},
           {"arena_bytes", arena_of(program.memory).value()},
           {"arena_least_bytes", program.memory.least.value()},
+          {"memory_limit_bytes", program.target.memory_limit.value()},
+          {"recomputed", program.target.recompute.cheap},
+          {"recomputed_blocks", program.target.recompute.blocks},
           {"compile_ms", milliseconds(start.compile)},
           {"start_to_first_step_ms", milliseconds(start.total())},
           {"start_ms",
@@ -131,6 +140,14 @@ Json bench_json(const train::BenchCase& bench_case, const train::StepRunner& run
             {"executor", milliseconds(start.executor)},
             {"step", milliseconds(start.first_step)}}},
           {"kinds", kinds}};
+}
+
+void warn_about_threads(const meter::Calibration& rates) {
+  if (rates.threads <= rates.cores) return;
+  write_stderr("warning: " + std::to_string(rates.threads) + " threads share " + std::to_string(rates.cores) +
+               (rates.cores == 1 ? " core" : " cores") +
+               " and take turns: this is slower than one thread for each\n  next: use --threads " +
+               std::to_string(rates.cores) + ", or 'run.threads' of a job\n");
 }
 
 std::string bench_progress_text(const train::BenchProgress& progress) {

@@ -16,6 +16,9 @@ std::string bench_text(const train::BenchCase& bench_case, const train::StepRunn
                        const train::BenchReport& report);
 Json bench_json(const train::BenchCase& bench_case, const train::StepRunner& runner, const train::BenchReport& report);
 
+// On stderr, if more threads ran than there are cores for them.
+void warn_about_threads(const meter::Calibration& rates);
+
 // One moving line while a bench runs.
 std::string bench_progress_text(const train::BenchProgress& progress);
 

@@ -6,6 +6,8 @@
 #include <sys/syscall.h>
 
 #include <algorithm>
+#include <chrono>
+#include <cmath>
 #include <cstddef>
 #include <thread>
 
@@ -75,6 +77,55 @@ TEST_F(CliBench, AStepIsMeasuredAndTraced) {
   }
   EXPECT_LT(milliseconds, 1.5 * found["step_ms_median"].get<double>());
   EXPECT_EQ(calls_of_trace(folder_ / "step.json").size(), calls);
+  EXPECT_EQ(found["memory_limit_bytes"], 0);
+  EXPECT_EQ(found["recomputed_blocks"], 0);
+}
+
+TEST_F(CliBench, ALimitRecomputesAndSaysSo) {
+  const Words words = {"bench", "train-step-a", "--steps", "1", "--memory", "270Mi"};
+  Words as_json = words;
+  as_json.push_back("--json");
+  const Ended ended = run(as_json);
+  ASSERT_EQ(ended.code, 0) << ended.err;
+  const auto found = ended.json();
+  EXPECT_EQ(found["memory_limit_bytes"], 270 << 20);
+  EXPECT_GT(found["recomputed_blocks"], 0);
+  EXPECT_LE(found["state_bytes"].get<double>() + found["arena_bytes"].get<double>(), 270 << 20);
+  EXPECT_THAT(run(words).out, AllOf(HasSubstr("all of the first"), HasSubstr("within 270 MiB")));
+  const Ended refused = run({"bench", "train-step-a", "--memory", "1"});
+  EXPECT_EQ(refused.code, 1);
+  EXPECT_THAT(refused.err, AllOf(HasSubstr("even with everything recomputed"), HasSubstr("no_memory")));
+}
+
+TEST_F(CliBench, CtrlCStopsBetweenStepsAndLeavesNothing) {
+  for (const Words& words : {Words{"bench", "train-step-a", "--steps", "100000", "--trace", "t/step.json", "--json"},
+                             Words{"bench", "train-step-a", "--steps", "100000", "--trace", "t/step.json"}}) {
+    std::filesystem::create_directories(folder_ / "t");
+    Running running = start(words);
+    std::this_thread::sleep_for(std::chrono::milliseconds(500));
+    running.send(SIGINT);
+    const Ended ended = running.end();
+    if (ended.code == 128 + SIGINT) continue;  // it came before the command was ready for it
+    EXPECT_EQ(ended.code, 5) << ended.err;
+    EXPECT_THAT(ended.err, AllOf(HasSubstr("stopping cleanly"), HasSubstr("stopped on request")));
+    if (words.back() == "--json") {
+      EXPECT_EQ(ended.json()["code"], "interrupted");
+    }
+    EXPECT_TRUE(std::filesystem::is_empty(folder_ / "t"));
+  }
+}
+
+TEST_F(CliBench, MoreThreadsThanCoresAreWarnedOf) {
+  const int cores = run({"doctor", "--json"}).json()["cores"];
+  const Ended ended = run({"bench", "train-step-a", "--steps", "1", "--json", "--threads", std::to_string(2 * cores)});
+  ASSERT_EQ(ended.code, 0) << ended.err;
+  EXPECT_THAT(ended.err, AllOf(HasSubstr("threads share " + std::to_string(cores) + " core"),
+                               HasSubstr("--threads " + std::to_string(cores))));
+  const auto found = ended.json();
+  EXPECT_EQ(found["threads"], 2 * cores);
+  const double per_core = found["nominal_flops_per_s"].get<double>() / found["clock_hz"].get<double>() / cores;
+  EXPECT_NEAR(per_core, std::round(per_core), 1e-6) << "operations per cycle";
+  EXPECT_LE(per_core, 1024.5);
 }
 
 TEST_F(CliBench, WrongWordsAreRefusedBeforeAnythingRuns) {
@@ -87,7 +138,13 @@ TEST_F(CliBench, WrongWordsAreRefusedBeforeAnythingRuns) {
   expect_usage({"bench", "train-step-c"}, "'train-step-c', did you mean 'train-step-");
   expect_usage({"bench", "train-step-a", "--dtype", "f16"}, "f16");
   expect_usage({"bench", "train-step-a", "--steps", "-1"}, "--steps");
-  expect_usage({"bench", "--steps", "3"}, "need a case");
+  expect_usage({"bench", "--steps", "3"}, "--steps needs a case");
+  expect_usage({"bench", "--memory", "1"}, "--memory needs a case");
+  expect_usage({"bench", "--dtype", "f32"}, "--dtype needs a case");
+  expect_usage({"bench", "--threads", "1"}, "--threads needs a case");
+  std::filesystem::create_directory(folder_ / "steps");
+  expect_usage({"bench", "train-step-b", "--trace", "steps"}, "'steps' is a folder");
+  expect_usage({"bench", "train-step-b", "--trace", "/dev/null"}, "'/dev/null' is no regular file");
   const Ended trace = run({"bench", "train-step-b", "--trace", "no/such/step.json"});
   EXPECT_EQ(trace.code, 1);
   EXPECT_THAT(trace.err, HasSubstr("no/such/step.json"));
@@ -154,6 +211,63 @@ TEST_F(CliBench, AnExplanationIsMeasuredCallByCall) {
   EXPECT_EQ(calls_of_trace(folder_ / "step.json").size(), calls);
 }
 
+// With a limit another program is run than without: the one that is explained.
+TEST_F(CliBench, AnExplanationUnderALimitMeasuresWhatItExplains) {
+  put_job(5);
+  const auto free = run({"explain", "job.toml", "--json"}).json()["memory"];
+  const std::int64_t all = free["all"];
+  EXPECT_EQ(all, free["total"].get<std::int64_t>() + free["snapshots"].get<std::int64_t>() +
+                     free["evaluation"].get<std::int64_t>());
+  const std::string limit = std::to_string(all - 1);
+  const Ended ended = run({"explain", "job.toml", "--memory", limit, "--json", "--trace", "step.json"});
+  ASSERT_EQ(ended.code, 0) << ended.err;
+  const auto found = ended.json();
+  EXPECT_LE(found["memory"]["all"], all - 1);
+  EXPECT_GT(found["memory"]["recomputed_blocks"], 0);
+  std::size_t calls = 0;
+  for (const auto& phase : found["phases"]) calls += phase["calls"].get<std::size_t>();
+  const auto measured = found["measured"]["calls"];
+  const auto traced = calls_of_trace(folder_ / "step.json");
+  ASSERT_EQ(measured.size(), calls);
+  ASSERT_EQ(traced.size(), calls);
+  for (std::size_t i = 0; i < calls; ++i) {
+    EXPECT_EQ(measured[i]["kernel"], traced[i]["name"]) << i;
+    EXPECT_EQ(measured[i]["call"], traced[i]["args"]["call"]) << i;
+    EXPECT_EQ(measured[i]["operands"], traced[i]["args"]["operands"]) << i;
+  }
+}
+
+// Explaining and training agree about what a limit allows, and about the least there can be.
+TEST_F(CliBench, ExplainRefusesALimitAsTrainDoes) {
+  make_dataset();
+  put_job(2);
+  const auto plan = run({"explain", "job.toml", "--json"}).json()["memory"];
+  const auto trained = run({"train", "job.toml", "--json"}).lines().front();
+  EXPECT_EQ(trained["memory_bytes"], plan["all"]);
+  EXPECT_EQ(trained["recomputed_blocks"], 0);
+  std::filesystem::remove_all(folder_ / "run");
+  const Ended explained = run({"explain", "job.toml", "--memory", "1"}), refused = run({"train", "job.toml", "--memory", "1"});
+  EXPECT_EQ(explained.code, 1);
+  EXPECT_EQ(explained.out, "");
+  EXPECT_THAT(explained.err, AllOf(HasSubstr("even with everything recomputed"), HasSubstr("no_memory")));
+  EXPECT_EQ(refused.code, 1);
+  EXPECT_EQ(explained.err, refused.err);
+}
+
+TEST_F(CliBench, ATraceThatCannotBeWrittenDoesNotCostTheReport) {
+  put_job(5);
+  // No file may grow beyond 8 blocks: the report goes to a pipe, the trace is larger.
+  put(folder_ / "limited",
+      "{ (ulimit -f 8; exec " SUANLI_COMMAND " explain job.toml --json --trace step.json); echo $? > code; } | cat\n");
+  const Ended limited = Running({"/bin/sh", folder_ / "limited"}, folder_.path(), environment_).end();
+  EXPECT_EQ(content_of(folder_ / "code"), "1\n");
+  const auto lines = limited.lines();
+  ASSERT_EQ(lines.size(), 2u) << limited.err;
+  EXPECT_FALSE(lines[0]["measured"].is_null());
+  EXPECT_EQ(lines[1]["code"], "no_space");
+  EXPECT_FALSE(std::filesystem::exists(folder_ / "step.json"));
+}
+
 TEST_F(CliBench, MeasuredTablesShowShares) {
   put_job(5);
   EXPECT_THAT(run({"explain", "job.toml", "--measure"}).out,
@@ -161,55 +275,6 @@ TEST_F(CliBench, MeasuredTablesShowShares) {
   EXPECT_THAT(run({"explain", "job.toml", "--measure", "--calls"}).out,
               AllOf(HasSubstr("predicted"), HasSubstr("layer_norm_backward")));
   EXPECT_EQ(run({"explain", "job.toml", "--measure", "--graph"}).code, 2);
-}
-
-// The script beside PyTorch, with stand-ins for both programs.
-class PeersScript : public CliBench {
- protected:
-  void SetUp() override {
-    if (!std::filesystem::exists("/usr/bin/python3")) GTEST_SKIP() << "no Python";
-    put_program("suanli",
-                "if [ $# = 2 ]; then echo '{\"cases\":[{\"case\":\"train-step-a\",\"layers\":1,\"heads\":1,\"width\":8,"
-                "\"context\":8,\"vocab\":9,\"batch\":1}]}'; exit; fi\n"
-                "echo x >> runs; n=$(wc -l < runs)\n"
-                "cores=2; [ $n = 2 ] && cores=0.9\n"
-                "echo '{\"tokens_per_s\":'$((n * 100))',\"cpu_per_wall\":'$cores',\"peak_rss_bytes\":1073741824,"
-                "\"start_to_first_step_ms\":500,\"efficiency\":0.5}'");
-  }
-  void put_program(const std::string& name, const std::string& script) {
-    put(folder_ / name, "#!/bin/sh\n" + script + "\n");
-    std::filesystem::permissions(folder_.path() + "/" + name, std::filesystem::perms::owner_all);
-  }
-  Ended run_script(Words words) {
-    words.insert(words.begin(), {"/usr/bin/python3", std::string(SUANLI_SOURCE_DIR) + "/bench/peers/train_step.py", "--suanli",
-                                 folder_ / "suanli", "--python", folder_ / "python", "--threads", "2"});
-    return Running(words, folder_.path(), environment_).end();
-  }
-};
-
-TEST_F(PeersScript, WithoutTorchTheNextStepIsNamed) {
-  put_program("python", "exit 1");
-  const Ended ended = run_script({});
-  EXPECT_EQ(ended.code, 1);
-  EXPECT_THAT(ended.err, AllOf(HasSubstr("has no torch"), HasSubstr("apt install python3-torch")));
-  EXPECT_EQ(ended.out, "");
-}
-
-TEST_F(PeersScript, RatiosAreOfMediansAndDisturbedRunsAreMadeAgain) {
-  put_program("python",
-              "[ $1 = -c ] && exit\n"
-              "echo '{\"version\":\"1.13\",\"tokens_per_s\":100,\"cpu_per_wall\":1.9,\"peak_rss_bytes\":2147483648,"
-              "\"start_to_first_step_ms\":1000}'");
-  const Ended ended = run_script({"--rounds", "3", "--json"});
-  if (ended.code != 0 && ended.err.find("libopenblas0-openmp") != std::string::npos)
-    GTEST_SKIP() << "the script asks for OpenBLAS first";
-  ASSERT_EQ(ended.code, 0) << ended.err;
-  const auto row = ended.json()["rows"][0];
-  EXPECT_EQ(row["discarded"]["suanli"], 1);
-  EXPECT_EQ(row["tokens_per_s_of_runs"]["suanli"], (std::vector{100, 300, 400})) << "the second had half the cores";
-  EXPECT_EQ(row["tokens_per_s"]["ratio"], 3.0);
-  EXPECT_EQ(row["peak_rss_bytes"]["ratio"], 0.5);
-  EXPECT_THAT(run_script({"train-step-x"}).err, HasSubstr("there is no bench 'train-step-x'"));
 }
 
 }  // namespace

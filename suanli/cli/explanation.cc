@@ -4,7 +4,6 @@
 #include <map>
 #include <tuple>
 
-#include "suanli/engine/compile.h"
 #include "suanli/engine/device.h"
 #include "suanli/graph/digest.h"
 #include "suanli/graph/op.h"
@@ -85,13 +84,16 @@ std::vector<KernelUse> kernel_uses(const std::vector<engine::KernelCall>& calls,
 
 }  // namespace
 
-Result<Explanation> explain(const train::JobConfig& job) {
+Result<Explanation> explain(const train::JobConfig& job, bool evaluates) {
   Explanation result;
   result.job = job;
-  SUANLI_ASSIGN_OR_RETURN(const engine::Arithmetic arithmetic, train::arithmetic_of(job));
   SUANLI_ASSIGN_OR_RETURN(result.graph, train::training_graph(job));
-  const Bytes limit(static_cast<std::int64_t>(job.run.memory_limit));
-  SUANLI_ASSIGN_OR_RETURN(result.program, train::training_program(result.graph, arithmetic, limit, nullptr));
+  const train::MemoryLimit limit = train::MemoryLimit::of_job(job);
+  SUANLI_ASSIGN_OR_RETURN(const Bytes evaluation, train::evaluation_bytes(job, evaluates));
+  SUANLI_ASSIGN_OR_RETURN(train::TrainingPlan plan, train::training_plan(job, result.graph, evaluation, limit.bytes));
+  SUANLI_RETURN_IF_ERROR(train::check_memory(plan, limit));
+  result.program = std::move(plan.program);
+  result.beside = plan.beside;
   result.digest = graph::digest(result.graph);
   result.parameters = graph::parameter_count(result.graph);
   result.step_tokens = job.train.batch * job.train.micro_batches * job.model.context;
@@ -106,7 +108,5 @@ Result<Explanation> explain(const train::JobConfig& job) {
   }
   return result;
 }
-
-Bytes snapshot_bytes(const engine::MemoryPlan& memory) { return memory.state * 2; }
 
 }  // namespace suanli::cli

@@ -12,6 +12,7 @@
 #include "suanli/graph/cut.h"
 #include "suanli/graph/graph.h"
 #include "suanli/train/job.h"
+#include "suanli/train/memory.h"
 
 namespace suanli::cli {
 
@@ -38,6 +39,7 @@ struct Explanation {
   train::JobConfig job;  // settled
   graph::Graph graph;
   engine::Program program;
+  train::BytesBeside beside;  // in memory
   Digest digest;
   std::int64_t parameters = 0, step_tokens = 0;
   std::array<PhaseUse, 3> phases;
@@ -46,11 +48,9 @@ struct Explanation {
   std::array<std::vector<std::string>, 3> implementations;  // parallel to the program's calls
 };
 
-// `job` is settled. Errors: of the graph or the compiler.
-Result<Explanation> explain(const train::JobConfig& job);
-
-// What checkpoints need beside the plan: state being copied and state being written.
-Bytes snapshot_bytes(const engine::MemoryPlan& memory);
+// `job` is settled; `evaluates`: its dataset has a validation split, whose evaluation needs memory too. Errors: of the graph or
+// the compiler; no_memory if the job's memory limit cannot be kept.
+Result<Explanation> explain(const train::JobConfig& job, bool evaluates);
 
 std::string explanation_text(const Explanation& explanation);
 std::string calls_text(const Explanation& explanation);

@@ -20,7 +20,7 @@ std::vector<MeasuredCall> measured_calls(const train::StepRunner& runner, const 
     const double runs = phase == graph::Phase::update ? 1 : static_cast<double>(runner.shape().micro_batches);
     const auto& program_calls = train::calls_of(runner.program(), phase);
     for (std::size_t i = 0; i < program_calls.size(); ++i) {
-      MeasuredCall call{.phase = phase, .index = i};
+      MeasuredCall call{.phase = phase, .index = i, .kernel = program_calls[i].spec.name};
       call.bytes = program_calls[i].bytes * runs;
       call.flops = program_calls[i].flops * runs;
       call.at_rate = Flops(call.flops) / (train::is_product(program_calls[i]) ? rates.products : rates.elementwise);
@@ -39,11 +39,12 @@ Result<std::unique_ptr<train::StepRunner>> runner_of(const Explanation& explanat
   const train::StepShape shape{
       .model = train::model_of(job), .batch = job.train.batch, .micro_batches = job.train.micro_batches};
   const int threads = job.run.threads > 0 ? static_cast<int>(job.run.threads) : available_cores();
-  return train::StepRunner::create(shape, explanation.graph,
+  return train::StepRunner::create(shape, explanation.graph, explanation.program,
                                    {.arithmetic = explanation.program.target.arithmetic, .threads = threads});
 }
 
-Result<Measurement> measure(train::StepRunner& runner, const std::function<void(const train::BenchProgress&)>& progress) {
+Result<Measurement> measure(train::StepRunner& runner, const std::function<void(const train::BenchProgress&)>& progress,
+                            train::StopFlag stop) {
   SUANLI_CHECK(runner.steps() == 0);
   meter::Calibrator calibrator(runner.options().arithmetic, runner.options().threads);
   CallSamples samples;
@@ -52,10 +53,11 @@ Result<Measurement> measure(train::StepRunner& runner, const std::function<void(
   std::vector<double> seconds;
   for (int i = 0; i < kWarmUp + kSteps; ++i) {
     const bool counts = i >= kWarmUp;
-    if (progress)
-      progress({.done = counts ? i - kWarmUp : 0,
-                .steps = counts ? kSteps : 0,
-                .left = runner.last().seconds * static_cast<double>(kWarmUp + kSteps - i)});
+    const train::BenchProgress at{.done = counts ? i - kWarmUp : 0,
+                                  .steps = counts ? kSteps : 0,
+                                  .left = runner.last().seconds * static_cast<double>(kWarmUp + kSteps - i)};
+    SUANLI_RETURN_IF_ERROR(train::check_stop(stop, at));
+    if (progress) progress(at);
     SUANLI_RETURN_IF_ERROR(runner.step());
     if (!counts) continue;
     seconds.push_back(runner.last().seconds.value());
@@ -67,7 +69,6 @@ Result<Measurement> measure(train::StepRunner& runner, const std::function<void(
   }
   Measurement found;
   found.steps = kSteps;
-  found.threads = runner.options().threads;
   found.step_median = Seconds(meter::median(seconds));
   found.rates = calibrator.result();
   found.calls = measured_calls(runner, found.rates, samples);

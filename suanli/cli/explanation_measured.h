@@ -18,6 +18,7 @@ namespace suanli::cli {
 struct MeasuredCall {
   graph::Phase phase = graph::Phase::forward;
   std::size_t index = 0;  // in the phase
+  std::string kernel;
   double bytes = 0, flops = 0;
   Seconds at_rate{}, at_bandwidth{};
   Seconds measured{};  // median over the steps
@@ -28,17 +29,19 @@ struct MeasuredCall {
 };
 
 struct Measurement {
-  int steps = 0, threads = 0;
+  int steps = 0;
   Seconds step_median;
   meter::Calibration rates;
   std::vector<MeasuredCall> calls;  // in running order
 };
 
-// On as many threads as the job says.
+// Of the very program that is explained, on as many threads as the job says.
 Result<std::unique_ptr<train::StepRunner>> runner_of(const Explanation& explanation);
 
 // Runs 2 steps to warm up and 5 that count, each followed by a calibration. `runner` has run none yet.
-Result<Measurement> measure(train::StepRunner& runner, const std::function<void(const train::BenchProgress&)>& progress);
+// Errors: not_finite; interrupted.
+Result<Measurement> measure(train::StepRunner& runner, const std::function<void(const train::BenchProgress&)>& progress,
+                            train::StopFlag stop = nullptr);
 
 // Calls that do the same on operands of the same shapes together, those that take longest first.
 std::string measured_text(const Explanation& explanation, const Measurement& measurement);

@@ -12,7 +12,9 @@ namespace {
 constexpr std::size_t kMostOperands = 72;  // columns
 
 const engine::KernelCall& call_of(const Explanation& explanation, const MeasuredCall& call) {
-  return train::calls_of(explanation.program, call.phase)[call.index];
+  const auto& calls = train::calls_of(explanation.program, call.phase);
+  SUANLI_CHECK(call.index < calls.size() && calls[call.index].spec.name == call.kernel);  // of the program explained
+  return calls[call.index];
 }
 
 const std::string& implementation_of(const Explanation& explanation, const MeasuredCall& call) {
@@ -82,7 +84,7 @@ std::string head_text(const Measurement& measurement) {
   Table table({{"", Align::left}, {"", Align::left}});
   table.add_row({"measured step", format_duration(measurement.step_median) + " (median of " +
                                       std::to_string(measurement.steps) + ") on " +
-                                      std::to_string(measurement.threads) + " threads"});
+                                      std::to_string(measurement.rates.threads) + " threads"});
   table.add_row({"all calls", format_duration(measured) + "; " + format_duration(predicted) +
                                   " if each ran at its limit"});
   table.add_row({"limits beside it", format_si(rates.products.value(), "FLOP/s") + " (" + name_of(rates.loop) + "), " +
@@ -124,7 +126,7 @@ Json measured_json(const Explanation& explanation, const Measurement& measuremen
                      {"share_of_limit", call.share_of_limit()}});
   }
   return {{"steps", measurement.steps},
-          {"threads", measurement.threads},
+          {"threads", measurement.rates.threads},
           {"step_ms_median", measurement.step_median.value() * 1e3},
           {"product_flops_per_s", measurement.rates.products.value()},
           {"elementwise_flops_per_s", measurement.rates.elementwise.value()},

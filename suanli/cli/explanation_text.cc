@@ -2,6 +2,7 @@
 
 #include "suanli/base/text.h"
 #include "suanli/cli/explanation.h"
+#include "suanli/cli/memory_text.h"
 #include "suanli/cli/table.h"
 
 namespace suanli::cli {
@@ -84,12 +85,11 @@ std::string memory_text(const Explanation& e) {
   add("inputs", memory.inputs, "tokens and targets");
   add("total", memory.total(1), "of the training program");
   add("least", memory.least, "alive at once in stash and work: no plan can be smaller");
-  add("snapshots", snapshot_bytes(memory), "beside it, while checkpoints are written");
-  const engine::Recomputation& again = e.program.target.recompute;
-  if (!again.cheap && again.blocks == 0) return table.to_string();
-  return table.to_string() + "recomputed in backward: " + (again.cheap ? "elementwise ops and norms" : "") +
-         (again.cheap && again.blocks > 0 ? "; " : "") +
-         (again.blocks > 0 ? "all of the first " + std::to_string(again.blocks) + " blocks" : "") + "\n";
+  add("snapshots", e.beside.snapshots, "beside it, while checkpoints are written");
+  if (e.beside.evaluation > Bytes(0)) add("evaluation", e.beside.evaluation, "beside it; samples too");
+  add("all", memory.total(1) + e.beside.total(), "that training holds, which a memory limit is about");
+  const std::string again = recomputed_text(e.program.target.recompute);
+  return table.to_string() + (again.empty() ? "" : "recomputed in backward: " + again + "\n");
 }
 
 std::string cuts_text(const Explanation& e) {
@@ -113,14 +113,21 @@ std::string nodes_text(const std::vector<graph::NodeId>& nodes) {
   return text;
 }
 
-Json memory_json(const engine::Program& program) {
-  const engine::MemoryPlan& memory = program.memory;
-  const engine::Recomputation& again = program.target.recompute;
-  return {{"state", memory.state.value()},   {"accumulators", memory.accumulators.value()},
-          {"work", memory.work.value()},     {"stash", memory.stash_per_slot.value()},
-          {"inputs", memory.inputs.value()}, {"total", memory.total(1).value()},
-          {"least", memory.least.value()},   {"snapshots", snapshot_bytes(memory).value()},
-          {"recomputed", again.cheap},       {"recomputed_blocks", again.blocks}};
+Json memory_json(const Explanation& e) {
+  const engine::MemoryPlan& memory = e.program.memory;
+  const engine::Recomputation& again = e.program.target.recompute;
+  return {{"state", memory.state.value()},
+          {"accumulators", memory.accumulators.value()},
+          {"work", memory.work.value()},
+          {"stash", memory.stash_per_slot.value()},
+          {"inputs", memory.inputs.value()},
+          {"total", memory.total(1).value()},
+          {"least", memory.least.value()},
+          {"snapshots", e.beside.snapshots.value()},
+          {"evaluation", e.beside.evaluation.value()},
+          {"all", (memory.total(1) + e.beside.total()).value()},
+          {"recomputed", again.cheap},
+          {"recomputed_blocks", again.blocks}};
 }
 
 }  // namespace
@@ -189,7 +196,7 @@ Json explanation_json(const Explanation& e, const Json& measured) {
           {"micro_batches", e.program.micro_batches},
           {"phases", phases},
           {"kernels", kernels},
-          {"memory", memory_json(e.program)},
+          {"memory", memory_json(e)},
           {"cuts", cuts},
           {"measured", measured}};
 }

@@ -1,5 +1,11 @@
 #include "suanli/cli/trace.h"
 
+#include <filesystem>
+#include <system_error>
+
+#include "suanli/base/file.h"
+#include "suanli/base/text.h"
+
 namespace suanli::cli {
 namespace {
 
@@ -49,14 +55,19 @@ Json chrome_trace(const train::StepRunner& runner) {
   return {{"traceEvents", events}, {"displayTimeUnit", "ms"}};
 }
 
-Result<TraceFile> TraceFile::create(const std::string& path) {
-  SUANLI_ASSIGN_OR_RETURN(AtomicFile file, AtomicFile::create(path));
-  return TraceFile(std::move(file));
+Status check_trace_path(const std::string& path) {
+  std::error_code error;
+  const std::filesystem::file_status status = std::filesystem::status(path, error);
+  if (std::filesystem::exists(status) && !std::filesystem::is_regular_file(status))
+    return fail(ErrorCode::usage,
+                "'" + printable(path) + "' is " + (std::filesystem::is_directory(status) ? "a folder" : "no regular file"),
+                "--trace", "name a file, such as step.json");
+  SUANLI_ASSIGN_OR_RETURN(const AtomicFile trial, AtomicFile::create(path));
+  return {};
 }
 
-Status TraceFile::write(const train::StepRunner& runner) && {
-  SUANLI_RETURN_IF_ERROR(file_.write(as_bytes(dump(chrome_trace(runner)) + "\n")));
-  return file_.commit();
+Status write_trace(const train::StepRunner& runner, const std::string& path) {
+  return write_file_atomic(path, as_bytes(dump(chrome_trace(runner)) + "\n"));
 }
 
 }  // namespace suanli::cli

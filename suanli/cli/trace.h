@@ -1,11 +1,10 @@
 // One training step as a trace for chrome://tracing or ui.perfetto.dev: the Trace Event Format's JSON object form (Google,
-// "Trace Event Format").
+// "Trace Event Format"). docs/formats/trace.md describes the file.
 #pragma once
 
 #include <string>
 
 #include "suanli/base/error.h"
-#include "suanli/base/file.h"
 #include "suanli/cli/output.h"
 #include "suanli/train/bench_step_runner.h"
 
@@ -20,15 +19,10 @@ std::string operands_of(const engine::KernelCall& call);
 // region that the kernel carries, if any.
 Json chrome_trace(const train::StepRunner& runner);
 
-// A file that is opened before a long measurement, so that a wrong path is told at once, and written after it.
-class TraceFile {
- public:
-  static Result<TraceFile> create(const std::string& path);
-  [[nodiscard]] Status write(const train::StepRunner& runner) &&;
-
- private:
-  explicit TraceFile(AtomicFile file) : file_(std::move(file)) {}
-  AtomicFile file_;
-};
+// Can a trace be written there? Asked before a long measurement, so that a wrong path is told at once. Nothing is left behind.
+// Errors: usage (a folder, or another thing than a file); what creating a file there says.
+[[nodiscard]] Status check_trace_path(const std::string& path);
+// Atomically; `runner` has run a step.
+[[nodiscard]] Status write_trace(const train::StepRunner& runner, const std::string& path);
 
 }  // namespace suanli::cli

@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "suanli/base/text.h"
+#include "suanli/cli/memory_text.h"
 
 namespace suanli::cli {
 namespace {
@@ -37,6 +38,8 @@ void TrainDisplay::on_start(const train::StartInfo& info) {
                  format_flops(info.step_flops) + "; plan " + format_bytes(info.memory) + "; data " +
                  format_count(info.train_tokens.value()) + " + " +
                  format_count(info.valid_tokens.value()) + " tokens");
+  if (const std::string again = recomputed_text(info.recompute); !again.empty())
+    progress_.note("  recomputed in backward: " + again);
 }
 
 // Fits into 80 columns.
@@ -84,6 +87,8 @@ void TrainEvents::on_start(const train::StartInfo& info) {
                        {"dtype", name_of(info.arithmetic)},
                        {"threads", info.threads},
                        {"memory_bytes", info.memory.value()},
+                       {"recomputed", info.recompute.cheap},
+                       {"recomputed_blocks", info.recompute.blocks},
                        {"peak_flops_per_s", positive_or_null(info.peak.value())},
                        {"mfu_base", name_of(info.mfu_base)}});
 }

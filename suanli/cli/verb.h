@@ -82,7 +82,8 @@ class Verb {
 Status apply_flag(std::vector<std::string>& sets, const std::string& key, const std::string& flag, const std::string& value);
 
 inline constexpr const char* kMemoryFlagHelp =
-    "The most memory to use, such as 2Gi: activations are recomputed to keep it; the same as --set run.memory_limit=BYTES";
+    "The most memory to use, snapshots and evaluation included, such as 2Gi: activations are recomputed to keep it; the same as "
+    "--set run.memory_limit=BYTES";
 
 // Runs `run` if the verb is chosen. Options is a struct with a member `json`.
 template <typename Options>

@@ -1,12 +1,12 @@
 // suanli explain: the program of a job, and what it costs, before it runs.
 #include <filesystem>
-#include <optional>
 #include <vector>
 
 #include "suanli/cli/bench_report.h"
 #include "suanli/cli/explanation.h"
 #include "suanli/cli/explanation_measured.h"
 #include "suanli/cli/progress.h"
+#include "suanli/cli/signals.h"
 #include "suanli/cli/trace.h"
 #include "suanli/cli/verb.h"
 #include "suanli/data/dataset.h"
@@ -23,20 +23,32 @@ struct Options {
   std::vector<std::string> sets;
 };
 
+struct SettledJob {
+  train::JobConfig job;
+  bool evaluates = true;  // as far as is known
+};
+
+bool has_evaluation(const train::JobConfig& job, const data::Dataset& dataset) {
+  return data::Windows::create(dataset, data::Split::valid, job.model.context).has_value();
+}
+
 // A job may be explained before its dataset is there, if need be with the vocabulary of bytes.
-Result<train::JobConfig> settled(train::JobConfig job) {
+Result<SettledJob> settled(train::JobConfig job) {
   const auto dataset = data::Dataset::open(job.data.path);
-  if (dataset) return train::settle(job, *dataset);
+  if (dataset) {
+    SUANLI_ASSIGN_OR_RETURN(job, train::settle(job, *dataset));
+    return SettledJob{job, has_evaluation(job, *dataset)};
+  }
   if (dataset.error().code != ErrorCode::not_found) return tl::unexpected(dataset.error());
   if (job.model.vocab == 0) {
     write_stderr("note: there is no dataset at " + job.data.path +
                  " yet; taking the vocabulary of bytes, 256\n");
     job.model.vocab = static_cast<std::int64_t>(data::kByteVocab);
   }
-  return job;
+  return SettledJob{std::move(job)};
 }
 
-Result<train::JobConfig> job_of(const Options& options) {
+Result<SettledJob> job_of(const Options& options) {
   std::vector<std::string> sets = options.sets;
   SUANLI_RETURN_IF_ERROR(apply_flag(sets, "run.memory_limit", "--memory", options.memory));
   if (!std::filesystem::is_directory(options.job)) {
@@ -47,7 +59,8 @@ Result<train::JobConfig> job_of(const Options& options) {
   for (const std::string& set : sets)
     SUANLI_RETURN_IF_ERROR(train::apply_override(run.job, set));
   SUANLI_RETURN_IF_ERROR(train::check_job(run.job, options.job));
-  return run.job;
+  const auto dataset = data::Dataset::open(run.job.data.path);
+  return SettledJob{run.job, !dataset || has_evaluation(run.job, *dataset)};
 }
 
 Status check_flags(const Options& options) {
@@ -60,46 +73,48 @@ Status check_flags(const Options& options) {
   return {};
 }
 
-// Runs some steps, and writes the trace of the last if there is to be one.
-Result<Measurement> run_steps(const Explanation& explanation, const Options& options,
-                              const Context& context) {
-  std::optional<TraceFile> trace;
-  if (!options.trace.empty()) {
-    SUANLI_ASSIGN_OR_RETURN(trace, TraceFile::create(options.trace));
-  }
-  SUANLI_ASSIGN_OR_RETURN(const auto runner, runner_of(explanation));
+Result<Measurement> run_steps(train::StepRunner& runner, const Options& options, const Context& context) {
   Progress progress(context.err, write_stderr);
   const auto show = [&](const train::BenchProgress& at) {
     if (!options.json) progress.show([&] { return bench_progress_text(at); });
   };
-  SUANLI_ASSIGN_OR_RETURN(const Measurement measurement, measure(*runner, show));
+  SUANLI_ASSIGN_OR_RETURN(Measurement measurement, measure(runner, show, stop_on_signals()));
   progress.finish();
-  if (trace) SUANLI_RETURN_IF_ERROR(std::move(*trace).write(*runner));
+  warn_about_threads(measurement.rates);
   return measurement;
 }
 
-Result<int> run_explain(const Options& options, const Context& context) {
-  SUANLI_RETURN_IF_ERROR(check_flags(options));
-  SUANLI_ASSIGN_OR_RETURN(const train::JobConfig job, job_of(options));
-  if (options.graph) {
-    SUANLI_ASSIGN_OR_RETURN(const graph::Graph graph, train::training_graph(job));
-    write_stdout(graph::to_text(graph));
-    return 0;
-  }
-  SUANLI_ASSIGN_OR_RETURN(const Explanation explanation, explain(job));
-  std::optional<Measurement> measured;
-  if (options.measure || !options.trace.empty()) {
-    SUANLI_ASSIGN_OR_RETURN(measured, run_steps(explanation, options, context));
-  }
+// `measured` is null if nothing was run.
+void show(const Explanation& explanation, const Measurement* measured, const Options& options) {
   if (options.json) {
-    emit("explain", explanation_json(
-                        explanation, measured ? measured_json(explanation, *measured) : Json(nullptr)));
+    emit("explain",
+         explanation_json(explanation, measured ? measured_json(explanation, *measured) : Json(nullptr)));
   } else if (options.calls) {
     write_stdout(measured ? measured_calls_text(explanation, *measured) : calls_text(explanation));
   } else {
     write_stdout(explanation_text(explanation));
     if (measured) write_stdout("\n" + measured_text(explanation, *measured));
   }
+}
+
+Result<int> run_explain(const Options& options, const Context& context) {
+  SUANLI_RETURN_IF_ERROR(check_flags(options));
+  if (!options.trace.empty()) SUANLI_RETURN_IF_ERROR(check_trace_path(options.trace));
+  SUANLI_ASSIGN_OR_RETURN(const SettledJob settled_job, job_of(options));
+  if (options.graph) {
+    SUANLI_ASSIGN_OR_RETURN(const graph::Graph graph, train::training_graph(settled_job.job));
+    write_stdout(graph::to_text(graph));
+    return 0;
+  }
+  SUANLI_ASSIGN_OR_RETURN(const Explanation explanation, explain(settled_job.job, settled_job.evaluates));
+  if (!options.measure && options.trace.empty()) {
+    show(explanation, nullptr, options);
+    return 0;
+  }
+  SUANLI_ASSIGN_OR_RETURN(const auto runner, runner_of(explanation));
+  SUANLI_ASSIGN_OR_RETURN(const Measurement measurement, run_steps(*runner, options, context));
+  show(explanation, &measurement, options);
+  if (!options.trace.empty()) SUANLI_RETURN_IF_ERROR(write_trace(*runner, options.trace));
   return 0;
 }
 
@@ -127,7 +142,8 @@ void add_explain(Verb root, Request& request) {
   verb.flag("--calls", options->calls, "List every kernel call");
   verb.flag("--measure", options->measure,
             "Run 7 steps; show time, FLOPs and bytes of each kernel and its share of the limit");
-  verb.option("--trace", options->trace, "Also write a Chrome trace of the last of these steps",
+  verb.option("--trace", options->trace,
+              "Also write a Chrome trace of the last of these steps; of several micro-batches, of the last",
               "FILE");
   verb.json_flag(options->json);
   on_chosen(verb, request, options, run_explain);

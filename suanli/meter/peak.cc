@@ -5,7 +5,6 @@
 #include <memory>
 
 #include "suanli/engine/compile.h"
-#include "suanli/engine/cpu/amx.h"
 #include "suanli/engine/executor.h"
 #include "suanli/graph/builder.h"
 #include "suanli/meter/quantile.h"
@@ -60,7 +59,7 @@ engine::ProductLoop product_loop(engine::Arithmetic arithmetic, bool has_tiles) 
 }
 
 Calibrator::Calibrator(engine::Arithmetic arithmetic, int threads)
-    : loops_(threads), loop_(product_loop(arithmetic, engine::amx::available())) {}
+    : loops_(threads), loop_(product_loop(arithmetic, engine::is_available(engine::ProductLoop::bf16_amx))) {}
 
 void Calibrator::sample(Seconds duration) {
   products_.push_back(loops_.products(loop_, duration).value());
@@ -78,8 +77,9 @@ Calibration Calibrator::result() const {
   found.loop = loop_;
   found.products = FlopsPerSecond(median(products_));
   found.clock_hz = median(clocks_);
-  found.nominal =
-      FlopsPerSecond(engine::flops_per_cycle(loop_) * found.clock_hz * loops_.threads());
+  found.threads = loops_.threads();
+  found.cores = loops_.cores();
+  found.nominal = FlopsPerSecond(engine::flops_per_cycle(loop_) * found.clock_hz * found.cores);
   if (elementwise_.empty()) return found;
   found.elementwise = FlopsPerSecond(median(elementwise_));
   found.memory = BytesPerSecond(std::max(median(reads_), median(copies_)));

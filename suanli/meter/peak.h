@@ -25,17 +25,19 @@ Result<FlopsPerSecond> measure_peak(engine::Device& device, engine::Arithmetic a
                                     Clock& clock, const PeakOptions& options = {});
 
 // The loop that matrix products of this arithmetic are held against. Without AMX tiles bf16 products are f32 multiply-adds,
-// or instructions that are hardly faster.
+// or instructions that are at most twice as fast (AVX512-BF16, with which a rate could exceed this limit).
 engine::ProductLoop product_loop(engine::Arithmetic arithmetic, bool has_tiles);
 
 // Limits of the cores, of all threads together.
 struct Calibration {
   engine::ProductLoop loop = engine::ProductLoop::f32_fma;
   FlopsPerSecond products;        // median of the samples
-  FlopsPerSecond nominal;         // dense peak: operations per cycle (calibration.h) at the measured clock
+  FlopsPerSecond nominal;         // dense peak: operations per cycle (calibration.h) at the measured clock, of `cores`
   FlopsPerSecond elementwise;     // f32 multiply-adds, median; 0 unless sampled
   BytesPerSecond memory;          // the better of reading and copying, medians; 0 unless sampled
   double clock_hz = 0;            // of one core
+  int threads = 0;                // that ran
+  int cores = 0;                  // that they can have at once: fewer if there are more threads than cores
 };
 
 // Samples the limits between runs that are to be judged by them, since they swing with what else the machine does.

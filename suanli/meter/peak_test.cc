@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include "suanli/base/thread_pool.h"
+
 namespace suanli::meter {
 namespace {
 
@@ -49,10 +51,21 @@ TEST(Peak, CalibrationIsTheMedianOfItsSamples) {
   EXPECT_EQ(rates.loop, engine::ProductLoop::f32_fma);
   EXPECT_GT(rates.products.value(), 0);
   EXPECT_EQ(rates.nominal.value(), engine::flops_per_cycle(rates.loop) * rates.clock_hz);
+  EXPECT_EQ(rates.threads, 1);
+  EXPECT_EQ(rates.cores, 1);
   EXPECT_EQ(rates.memory.value(), 0) << "was not sampled";
   calibrator.sample_elementwise_and_memory(Seconds(0.002));
   EXPECT_GT(calibrator.result().memory.value(), 0);
   EXPECT_GT(calibrator.result().elementwise.value(), 0);
+}
+
+TEST(Peak, NominalCountsCoresNotThreads) {
+  const int cores = available_cores();
+  Calibrator calibrator(engine::Arithmetic::f32, 2 * cores);
+  calibrator.sample(Seconds(0.002));
+  const Calibration rates = calibrator.result();
+  EXPECT_EQ(rates.cores, cores);
+  EXPECT_EQ(rates.nominal.value(), engine::flops_per_cycle(rates.loop) * rates.clock_hz * cores);
 }
 
 }  // namespace

@@ -15,7 +15,7 @@ constexpr int kWarmUp = 2;
 constexpr Seconds kCalibration(0.02);
 
 constexpr BenchCase kCases[] = {
-    {"train-step-a", "10.7 million parameters, characters",
+    {"train-step-a", "10.8 million parameters, characters",
      {.layers = 6, .heads = 6, .width = 384, .context = 256, .vocab = 65}, 16},
     {"train-step-b", "GPT-2 small, 124 million parameters",
      {.layers = 12, .heads = 12, .width = 768, .context = 512, .vocab = 50257}, 4},
@@ -86,6 +86,14 @@ Result<BenchCase> find_bench_case(std::string_view name) {
               "the benches are " + list);
 }
 
+Status check_stop(StopFlag stop, const BenchProgress& progress) {
+  if (!is_stopped(stop)) return {};
+  const std::string done = progress.steps == 0 ? "while warming up"
+                                               : "after " + std::to_string(progress.done) + " of " +
+                                                     std::to_string(progress.steps) + " timed steps";
+  return fail(ErrorCode::interrupted, "stopped on request " + done, "", "run it again: nothing was kept");
+}
+
 Result<BenchReport> bench(StepRunner& runner, const BenchOptions& options) {
   SUANLI_CHECK(runner.steps() == 0 && options.steps >= 0);
   BenchProgress progress;
@@ -93,6 +101,7 @@ Result<BenchReport> bench(StepRunner& runner, const BenchOptions& options) {
     if (options.progress) options.progress(progress);
   };
   for (int i = 0; i < kWarmUp; ++i) {
+    SUANLI_RETURN_IF_ERROR(check_stop(options.stop, progress));
     tell();
     SUANLI_RETURN_IF_ERROR(runner.step());
   }
@@ -101,6 +110,7 @@ Result<BenchReport> bench(StepRunner& runner, const BenchOptions& options) {
   Samples samples;
   progress.steps = options.steps > 0 ? options.steps : steps_for(runner.last().seconds);
   for (; progress.done < progress.steps; ++progress.done) {
+    SUANLI_RETURN_IF_ERROR(check_stop(options.stop, progress));
     progress.left = (runner.last().seconds + kCalibration) * static_cast<double>(progress.steps - progress.done);
     tell();
     SUANLI_RETURN_IF_ERROR(runner.step());

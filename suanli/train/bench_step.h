@@ -10,6 +10,7 @@
 #include "suanli/base/error.h"
 #include "suanli/meter/peak.h"
 #include "suanli/train/bench_step_runner.h"
+#include "suanli/train/evaluation.h"
 
 namespace suanli::train {
 
@@ -32,7 +33,11 @@ struct BenchProgress {
 struct BenchOptions {
   int steps = 0;  // timed; 0: about ten seconds, at least 5 and at most 30
   std::function<void(const BenchProgress&)> progress{};
+  StopFlag stop = nullptr;  // looked at before each step
 };
+
+// Error interrupted once `stop` is set, which says what was done of it.
+Status check_stop(StopFlag stop, const BenchProgress& progress);
 
 // Calls of one kernel in one phase.
 struct KindTime {
@@ -55,7 +60,8 @@ struct BenchReport {
   std::vector<KindTime> kinds;  // longest first
 };
 
-// Runs 2 steps to warm up, then the timed ones, each followed by 20 ms of calibration. `runner` has run none yet.
+// Runs 2 steps to warm up, then the timed ones, each followed by 20 ms of calibration. `runner` has run none yet. Errors:
+// not_finite; interrupted.
 Result<BenchReport> bench(StepRunner& runner, const BenchOptions& options);
 
 }  // namespace suanli::train

@@ -45,32 +45,32 @@ bool is_gemm(const engine::KernelCall& call) {
 }
 bool is_product(const engine::KernelCall& call) { return is_gemm(call) || call.spec.name.starts_with("attention"); }
 
-StepRunner::StepRunner(const StepShape& shape, const StepRunnerOptions& options) : shape_(shape), options_(options) {}
-
 Result<std::unique_ptr<StepRunner>> StepRunner::create(const StepShape& shape, const StepRunnerOptions& options) {
   Stopwatch watch(*options.clock);
   SUANLI_ASSIGN_OR_RETURN(
       const graph::Graph graph,
       model::gpt_training_graph(shape.model, shape.batch, shape.micro_batches, shape.optimizer));
-  const Seconds took = watch.lap();
-  SUANLI_ASSIGN_OR_RETURN(auto runner, create(shape, graph, options));
-  runner->start_.graph = took;
+  const Seconds graph_took = watch.lap();
+  const engine::Target target{.arithmetic = options.arithmetic, .memory_limit = options.memory_limit};
+  SUANLI_ASSIGN_OR_RETURN(engine::Program program, engine::compile(graph, target));
+  const Seconds compile_took = watch.lap();
+  SUANLI_ASSIGN_OR_RETURN(auto runner, create(shape, graph, std::move(program), options));
+  runner->start_.graph = graph_took;
+  runner->start_.compile = compile_took;
   return runner;
 }
 
 Result<std::unique_ptr<StepRunner>> StepRunner::create(const StepShape& shape, const graph::Graph& graph,
-                                                       const StepRunnerOptions& options) {
+                                                       engine::Program program, const StepRunnerOptions& options) {
+  SUANLI_CHECK(program.target.arithmetic == options.arithmetic && program.micro_batches == shape.micro_batches);
   std::unique_ptr<StepRunner> runner(new StepRunner(shape, options));
-  SUANLI_RETURN_IF_ERROR(runner->prepare(graph));
+  SUANLI_RETURN_IF_ERROR(runner->prepare(graph, std::move(program)));
   return runner;
 }
 
-Status StepRunner::prepare(const graph::Graph& graph) {
+Status StepRunner::prepare(const graph::Graph& graph, engine::Program program) {
   start_.launch = options_.launch;
   Stopwatch watch(*options_.clock);
-  const engine::Target target{.arithmetic = options_.arithmetic, .memory_limit = options_.memory_limit};
-  SUANLI_ASSIGN_OR_RETURN(engine::Program program, engine::compile(graph, target));
-  start_.compile = watch.lap();
   device_ = engine::make_cpu_device(options_.threads);
   state_ = std::make_unique<engine::State>(*device_);
   SUANLI_RETURN_IF_ERROR(state_->initialize(graph, options_.seed));

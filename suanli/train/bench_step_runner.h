@@ -33,7 +33,7 @@ struct StepShape {
 struct StepRunnerOptions {
   engine::Arithmetic arithmetic = engine::Arithmetic::f32;
   int threads = 1;
-  Bytes memory_limit{};     // of the plan (engine/target.h); 0: none
+  Bytes memory_limit{};     // of state, inputs and arena (engine/target.h), snapshots not counted; 0: none
   std::uint64_t seed = 1;  // of tokens and initial values
   double lr = 3e-4;
   Seconds launch{};  // already passed since what start() counts from
@@ -70,8 +70,9 @@ class StepRunner {
  public:
   // Errors: config (a shape out of range), no_memory, unsupported.
   static Result<std::unique_ptr<StepRunner>> create(const StepShape& shape, const StepRunnerOptions& options);
-  // The same of a training graph (model/gpt.h) that is there already, of this shape.
-  static Result<std::unique_ptr<StepRunner>> create(const StepShape& shape, const graph::Graph& graph,
+  // The same of a training graph (model/gpt.h) of this shape and its program, both there already. Arithmetic is the
+  // program's; its memory was limited when it was compiled.
+  static Result<std::unique_ptr<StepRunner>> create(const StepShape& shape, const graph::Graph& graph, engine::Program program,
                                                     const StepRunnerOptions& options);
 
   // Forward and backward of each micro-batch, and the update. Error not_finite if training diverges.
@@ -88,8 +89,8 @@ class StepRunner {
   double loss() const { return loss_; }               // of the last step, nats per token
 
  private:
-  StepRunner(const StepShape& shape, const StepRunnerOptions& options);
-  Status prepare(const graph::Graph& graph);
+  StepRunner(const StepShape& shape, const StepRunnerOptions& options) : shape_(shape), options_(options) {}
+  Status prepare(const graph::Graph& graph, engine::Program program);
   void take_call_times();
 
   const StepShape shape_;

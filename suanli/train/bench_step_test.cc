@@ -4,8 +4,11 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <functional>
+
+#include "suanli/engine/compile.h"
 
 namespace suanli::train {
 namespace {
@@ -103,6 +106,33 @@ TEST(BenchStep, ReportHoldsTogether) {
   EXPECT_EQ(calls, program.forward.size() + program.backward.size() + program.update.size());
   EXPECT_GT(seconds, 0);
   EXPECT_TRUE(std::ranges::is_sorted(report->kinds, std::greater(), &KindTime::seconds));
+}
+
+TEST(BenchStep, StopsBetweenStepsAndSaysWhere) {
+  std::atomic<bool> stop = false;
+  const auto runner = StepRunner::create(tiny(), {});
+  ASSERT_TRUE(runner);
+  const auto report = bench(**runner, {.steps = 4,
+                                       .progress = [&](const BenchProgress& at) { stop = at.steps > 0 && at.done == 1; },
+                                       .stop = &stop});
+  ASSERT_FALSE(report);
+  EXPECT_EQ(report.error().code, ErrorCode::interrupted);
+  EXPECT_THAT(report.error().message, HasSubstr("after 2 of 4 timed steps"));
+  EXPECT_EQ((*runner)->steps(), 2 + 2);
+}
+
+TEST(BenchStep, AProgramIsRunAsItWasCompiled) {
+  const StepShape shape = tiny();
+  const auto graph = model::gpt_training_graph(shape.model, shape.batch, shape.micro_batches, shape.optimizer);
+  ASSERT_TRUE(graph);
+  const auto program = engine::compile(*graph, {.recompute = {.cheap = true, .blocks = 2}});
+  ASSERT_TRUE(program);
+  const auto runner = StepRunner::create(shape, *graph, *program, {}), plain = StepRunner::create(shape, {});
+  ASSERT_TRUE(runner && plain);
+  EXPECT_EQ((*runner)->program().target.recompute.blocks, 2);
+  EXPECT_GT((*runner)->program().backward.size(), (*plain)->program().backward.size());
+  for (int i = 0; i < 2; ++i) ASSERT_TRUE((*runner)->step() && (*plain)->step());
+  EXPECT_EQ((*runner)->loss(), (*plain)->loss());
 }
 
 TEST(BenchStep, AShapeOutOfRangeIsAnError) {

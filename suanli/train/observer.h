@@ -40,6 +40,7 @@ struct StartInfo {
   engine::Arithmetic arithmetic = engine::Arithmetic::f32;
   int threads = 1;
   Bytes memory;         // of the plan: state, arena, evaluation, snapshots
+  engine::Recomputation recompute;  // what backward makes again
   FlopsPerSecond peak;  // 0 if mfu_base is none
   MfuBase mfu_base = MfuBase::none;
 };

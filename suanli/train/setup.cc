@@ -3,30 +3,10 @@
 #include "suanli/base/system.h"
 #include "suanli/base/text.h"
 #include "suanli/base/thread_pool.h"
-#include "suanli/engine/compile.h"
+#include "suanli/train/memory.h"
 
 namespace suanli::train {
 namespace {
-
-// The most a job may use, asked before it uses anything.
-struct MemoryLimit {
-  Bytes bytes;  // 0: unknown
-  std::string source;
-
-  explicit MemoryLimit(const JobConfig& job)
-      : bytes(job.run.memory_limit > 0 ? Bytes(static_cast<std::int64_t>(job.run.memory_limit))
-                                       : memory_info().available),
-        source(job.run.memory_limit > 0 ? "'run.memory_limit' is " : "the machine has free ") {}
-
-  Status check(Bytes needed) const {
-    if (bytes.value() == 0 || needed <= bytes) return {};
-    return fail(ErrorCode::no_memory,
-                "the job needs " + format_bytes(needed) + " but " + source + format_bytes(bytes) +
-                    ", which recomputing activations cannot keep",
-                "memory",
-                "lower 'train.batch' (and raise 'train.micro_batches'), or make the model smaller");
-  }
-};
 
 Result<std::optional<data::Windows>> valid_windows_of(const data::Dataset& dataset,
                                                       std::int64_t context) {
@@ -110,26 +90,6 @@ Result<graph::Graph> training_graph(const JobConfig& job) {
                                    optimizer);
 }
 
-Bytes bytes_beside(const engine::MemoryPlan& training, const engine::MemoryPlan* evaluation) {
-  constexpr std::int64_t kSnapshots = 2;
-  Bytes bytes = training.state * kSnapshots;
-  if (evaluation != nullptr) bytes += evaluation->total(1) - evaluation->state;
-  return bytes;
-}
-
-Result<engine::Program> training_program(const graph::Graph& graph, engine::Arithmetic arithmetic, Bytes limit,
-                                         const engine::MemoryPlan* evaluation) {
-  engine::Target target{.arithmetic = arithmetic};
-  SUANLI_ASSIGN_OR_RETURN(engine::Program program, engine::compile(graph, target));
-  const Bytes beside = bytes_beside(program.memory, evaluation);
-  if (limit == Bytes(0) || program.memory.total(1) + beside <= limit) return program;
-  if (limit <= beside) return program;
-  target.memory_limit = limit - beside;
-  auto smaller = engine::compile(graph, target);
-  if (!smaller && smaller.error().code == ErrorCode::no_memory) return program;
-  return smaller;
-}
-
 Result<std::unique_ptr<Setup>> Setup::create(JobConfig job, data::Dataset dataset, Clock& clock) {
   const model::GptConfig model = model_of(job);
   SUANLI_ASSIGN_OR_RETURN(const engine::Arithmetic arithmetic, arithmetic_of(job));
@@ -150,24 +110,19 @@ Result<std::unique_ptr<Setup>> Setup::create(JobConfig job, data::Dataset datase
                 std::move(graph), nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, Bytes(0)});
   if (setup->job.run.cap > 0)
     setup->cap = std::make_unique<meter::RateCap>(FlopsPerSecond(setup->job.run.cap), clock);
-  const MemoryLimit limit(setup->job);
+  const MemoryLimit limit = MemoryLimit::of_job_or_machine(setup->job);
   setup->device = engine::make_cpu_device(threads);
   setup->state = std::make_unique<engine::State>(*setup->device);
   engine::Device& device = *setup->device;
   engine::State& state = *setup->state;
 
-  std::optional<engine::Program> evaluation;
-  if (setup->valid_windows) {
-    SUANLI_ASSIGN_OR_RETURN(const graph::Graph graph_of_evaluation, model::gpt_eval_graph(model, setup->job.train.batch));
-    SUANLI_ASSIGN_OR_RETURN(evaluation, engine::compile(graph_of_evaluation, {.arithmetic = arithmetic}));
-  }
-  const engine::MemoryPlan* beside = evaluation ? &evaluation->memory : nullptr;
-  SUANLI_ASSIGN_OR_RETURN(engine::Program program, training_program(setup->graph, arithmetic, limit.bytes, beside));
-  setup->memory = program.memory.total(1) + bytes_beside(program.memory, beside);
-  SUANLI_RETURN_IF_ERROR(limit.check(setup->memory));
+  SUANLI_ASSIGN_OR_RETURN(const Bytes evaluation, evaluation_bytes(setup->job, setup->valid_windows.has_value()));
+  SUANLI_ASSIGN_OR_RETURN(TrainingPlan plan, training_plan(setup->job, setup->graph, evaluation, limit.bytes));
+  SUANLI_RETURN_IF_ERROR(check_memory(plan, limit));
+  setup->memory = plan.total();
   SUANLI_RETURN_IF_ERROR(
       state.initialize(setup->graph, static_cast<std::uint64_t>(setup->job.train.seed)));
-  const auto shared_program = std::make_shared<const engine::Program>(std::move(program));
+  const auto shared_program = std::make_shared<const engine::Program>(std::move(plan.program));
   SUANLI_ASSIGN_OR_RETURN(setup->executor, engine::Executor::create(shared_program, device, state));
   if (setup->valid_windows) {
     SUANLI_ASSIGN_OR_RETURN(setup->evaluator,

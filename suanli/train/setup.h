@@ -33,13 +33,6 @@ Result<JobConfig> settle(JobConfig job, const data::Dataset& dataset);
 // The graph of a settled job's training step.
 Result<graph::Graph> training_graph(const JobConfig& job);
 
-// What a training session holds beside its program: two snapshots, and what evaluation needs (null: there is none).
-Bytes bytes_beside(const engine::MemoryPlan& training, const engine::MemoryPlan* evaluation);
-// The program of a training step. If it and bytes_beside() exceed `limit` (0: none), the one that recomputes as little as
-// keeps the limit; if none does, the first: the caller refuses it with its own words.
-Result<engine::Program> training_program(const graph::Graph& graph, engine::Arithmetic arithmetic, Bytes limit,
-                                         const engine::MemoryPlan* evaluation);
-
 // Members are in order of construction; each uses those before it.
 struct Setup {
   JobConfig job;  // settled
@@ -57,7 +50,7 @@ struct Setup {
   std::unique_ptr<engine::Executor> executor;
   std::unique_ptr<Evaluator> evaluator;  // null without valid_windows
   std::unique_ptr<Generator> generator;  // null unless the job wants samples
-  Bytes memory;                          // of all of it and of two snapshots
+  Bytes memory;                          // of all of it and of two snapshots (memory.h)
 
   // State initialized from the job's seed. Errors: of the dataset; mismatch; no_memory, with the
   // numbers. The rate cap is made, but not yet on: see Device::set_pacer.

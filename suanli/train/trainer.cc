@@ -89,6 +89,7 @@ StartInfo start_info(const Setup& setup, const Peak& peak, std::int64_t first_st
           .arithmetic = setup.arithmetic,
           .threads = setup.threads,
           .memory = setup.memory,
+          .recompute = setup.executor->program().target.recompute,
           .peak = peak.rate,
           .mfu_base = peak.base};
 }
