@@ -78,7 +78,7 @@ class TestBuffer {
 };
 
 struct KernelRun {
-  std::vector<std::vector<float>> outputs;  // f32 ones
+  std::vector<std::vector<float>> outputs;  // of a bf16 output the bytes, in the first half of the floats
   bool in_bounds = true;
 };
 
@@ -102,7 +102,8 @@ inline KernelRun run_kernel(const Kernel& kernel, const KernelSpec& spec,
   for (std::size_t i = 0; i < out.size(); ++i) {
     result.in_bounds = result.in_bounds && out[i].guarded();
     std::vector<float> values(static_cast<std::size_t>(spec.outputs[i].elements()));
-    if (!values.empty()) std::memcpy(values.data(), out[i].data(), values.size() * sizeof(float));
+    if (!values.empty())
+      std::memcpy(values.data(), out[i].data(), static_cast<std::size_t>(spec.outputs[i].bytes().value()));
     result.outputs.push_back(std::move(values));
   }
   return result;
