@@ -40,8 +40,6 @@ std::optional<Access> access_of(const Shape& operand, const Shape& shape) {
 
 namespace {
 
-constexpr std::size_t kMaxRegionNodes = 24;  // keeps a region's live tiles within L1 and L2
-
 bool needs_kernel(const Node& node) {
   return node.op->op_class != OpClass::source && node.op->op_class != OpClass::view &&
          node.op->name != "micro_sum";

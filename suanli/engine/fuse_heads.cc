@@ -85,6 +85,29 @@ NodeId region_behind(const Graph& graph, const std::vector<std::vector<NodeId>>&
   return kNoNode;
 }
 
+// Merges into `region`, which will be the epilogue of `head`, others that read one of the operands that it reads element for
+// element, so that the operand is read once: with the gradient of gelu, gelu made again.
+void join_siblings(const Graph& graph, const std::vector<std::vector<NodeId>>& users, Partition& partition,
+                   const std::vector<bool>& taken, const Group& head, NodeId region) {
+  const NodeId result = head.outputs.front();
+  const Node& space = graph.node(result);
+  for (NodeId id : std::vector<NodeId>(partition.members(region)))
+    for (NodeId input : graph.node(id).inputs) {
+      if (input == result || graph.node(input).type.shape != space.type.shape) continue;
+      for (NodeId user : users[input]) {
+        const Node& other = graph.node(user);
+        const NodeId mine = partition.group(id), theirs = partition.group(user);
+        if (mine == theirs || taken[user] || !can_be_in_region(graph, user) || other.phase != space.phase ||
+            other.type.shape != space.type.shape ||
+            partition.members(mine).size() + partition.members(theirs).size() > kMaxRegionNodes)
+          continue;
+        if (!reads_results_too_early(graph, partition.members(theirs), head) && partition.can_merge(mine, theirs) &&
+            partition.can_merge(partition.group(result), theirs))
+          partition.merge(mine, theirs);
+      }
+    }
+}
+
 // The head with the region behind it: its result is the region's input 0.
 Group with_region(const Group& head, Group region) {
   Group group = head;
@@ -110,9 +133,10 @@ void attach_regions(const Graph& graph, const std::vector<std::vector<NodeId>>& 
     if (!is_head(head)) continue;
     const NodeId region = region_behind(graph, users, partition, taken, head);
     if (region == kNoNode) continue;
-    const std::vector<NodeId> nodes = partition.members(region);
-    const NodeId result = head.outputs.front();
-    partition.merge(partition.group(result), region);
+    const NodeId any = partition.members(region).front(), result = head.outputs.front();
+    join_siblings(graph, users, partition, taken, head, region);
+    const std::vector<NodeId> nodes = partition.members(partition.group(any));
+    partition.merge(partition.group(result), partition.group(any));
     for (NodeId id : nodes) taken[id] = true;
     head = with_region(head, make_region(graph, users, nodes, result));
   }

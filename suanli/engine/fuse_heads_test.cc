@@ -72,6 +72,19 @@ TEST(FuseHeads, AnEpilogueNeverReadsASecondResultOfItsKernel) {
   expect_computed(graph, {test::random_floats(960, 1), test::random_floats(1920, 2)}, Arithmetic::f32, 1e-4);
 }
 
+TEST(FuseHeads, AnOperandIsReadOnceForAllThatReadsIt) {
+  Graph graph;
+  Builder b(graph);
+  const NodeId x = b.input("x", f32({40, 24})), w = b.input("w", f32({24, 48})), h = b.input("h", f32({40, 48}));
+  const NodeId g = b.exp(h);                          // needs no product
+  const NodeId y = b.mul(b.matmul(x, w), h);
+  const NodeId late = b.scale(b.matmul(y, y, true), 2);  // waits for y: not the same kernel
+  ASSERT_TRUE(graph.add_output("g", g) && graph.add_output("y", y) && graph.add_output("late", late));
+  EXPECT_THAT(kernels(graph), ElementsAre("matmul+", "matmul+"));
+  expect_computed(graph, {test::random_floats(960, 1), test::random_floats(1152, 2), test::random_floats(1920, 3)},
+                  Arithmetic::f32, 1e-3);
+}
+
 TEST(FuseHeads, NorTheFirstThroughAView) {
   Graph graph;
   Builder b(graph);

@@ -10,6 +10,8 @@ namespace suanli::engine {
 // Pairs and triples of nodes that one kernel computes. No node is in two of them.
 std::vector<Group> find_patterns(const graph::Graph& graph);
 
+inline constexpr std::size_t kMaxRegionNodes = 24;  // keeps a region's live tiles within L1 and L2
+
 // Is the node elementwise, of a kind and with operands that region bytecode can express?
 bool can_be_in_region(const graph::Graph& graph, graph::NodeId id);
 
