@@ -228,11 +228,45 @@ SUANLI_AMX void column_sums(const std::byte* b, std::int64_t steps, float* to) {
   _mm512_storeu_ps(to + 16, high);
 }
 
-// Sums in tiles 0-3 (2 x 2), A in 4 and 5, B in 6 and 7. B of two steps ahead is prefetched between the products.
-SUANLI_AMX void multiply(const std::byte* a, const std::byte* b, std::int64_t steps, float* c, std::int64_t c_row,
-                         bool accumulate) {
-  const auto row_bytes = static_cast<std::size_t>(c_row) * sizeof(float);
-  float* const below = c + 16 * c_row;
+namespace {
+
+// Sums in tiles 0-3 (2 x 2), A in 4 and 5, B in 6 and 7. g++ takes tile numbers as written only, so each product has its name.
+template <bool kInt8>
+SUANLI_AMX inline void product_upper_left() {
+  if constexpr (kInt8)
+    _tile_dpbssd(0, 4, 6);
+  else
+    _tile_dpbf16ps(0, 4, 6);
+}
+template <bool kInt8>
+SUANLI_AMX inline void product_upper_right() {
+  if constexpr (kInt8)
+    _tile_dpbssd(1, 4, 7);
+  else
+    _tile_dpbf16ps(1, 4, 7);
+}
+template <bool kInt8>
+SUANLI_AMX inline void product_lower_left() {
+  if constexpr (kInt8)
+    _tile_dpbssd(2, 5, 6);
+  else
+    _tile_dpbf16ps(2, 5, 6);
+}
+template <bool kInt8>
+SUANLI_AMX inline void product_lower_right() {
+  if constexpr (kInt8)
+    _tile_dpbssd(3, 5, 7);
+  else
+    _tile_dpbf16ps(3, 5, 7);
+}
+
+// B of two steps ahead is prefetched between the products.
+template <bool kInt8, typename Sum>
+SUANLI_AMX inline void multiply_panels(const std::byte* a, const std::byte* b, std::int64_t steps, Sum* c, std::int64_t c_row,
+                                       bool accumulate) {
+  static_assert(sizeof(Sum) == 4);
+  const auto row_bytes = static_cast<std::size_t>(c_row) * sizeof(Sum);
+  Sum* const below = c + 16 * c_row;
   if (accumulate) {
     _tile_loadd(0, c, row_bytes);
     _tile_loadd(1, c + 16, row_bytes);
@@ -249,15 +283,15 @@ SUANLI_AMX void multiply(const std::byte* a, const std::byte* b, std::int64_t st
     _tile_loadd(4, a, 64);
     _tile_loadd(6, b, 64);
     prefetch(ahead);
-    _tile_dpbf16ps(0, 4, 6);
+    product_upper_left<kInt8>();
     _tile_loadd(7, b + kTileBytes, 64);
     prefetch(ahead + 512);
-    _tile_dpbf16ps(1, 4, 7);
+    product_upper_right<kInt8>();
     _tile_loadd(5, a + kTileBytes, 64);
     prefetch(ahead + 1024);
-    _tile_dpbf16ps(2, 5, 6);
+    product_lower_left<kInt8>();
     prefetch(ahead + 1536);
-    _tile_dpbf16ps(3, 5, 7);
+    product_lower_right<kInt8>();
   }
   _tile_stored(0, c, row_bytes);
   _tile_stored(1, c + 16, row_bytes);
@@ -265,40 +299,16 @@ SUANLI_AMX void multiply(const std::byte* a, const std::byte* b, std::int64_t st
   _tile_stored(3, below + 16, row_bytes);
 }
 
+}  // namespace
+
+SUANLI_AMX void multiply(const std::byte* a, const std::byte* b, std::int64_t steps, float* c, std::int64_t c_row,
+                         bool accumulate) {
+  multiply_panels<false>(a, b, steps, c, c_row, accumulate);
+}
+
 SUANLI_AMX void multiply_int8(const std::byte* a, const std::byte* b, std::int64_t steps, std::int32_t* c,
                               std::int64_t c_row, bool accumulate) {
-  const auto row_bytes = static_cast<std::size_t>(c_row) * sizeof(std::int32_t);
-  std::int32_t* const below = c + 16 * c_row;
-  if (accumulate) {
-    _tile_loadd(0, c, row_bytes);
-    _tile_loadd(1, c + 16, row_bytes);
-    _tile_loadd(2, below, row_bytes);
-    _tile_loadd(3, below + 16, row_bytes);
-  } else {
-    _tile_zero(0);
-    _tile_zero(1);
-    _tile_zero(2);
-    _tile_zero(3);
-  }
-  for (std::int64_t step = 0; step < steps; ++step, a += kStepBytes, b += kStepBytes) {
-    const std::byte* const ahead = b + 2 * kStepBytes;
-    _tile_loadd(4, a, 64);
-    _tile_loadd(6, b, 64);
-    prefetch(ahead);
-    _tile_dpbssd(0, 4, 6);
-    _tile_loadd(7, b + kTileBytes, 64);
-    prefetch(ahead + 512);
-    _tile_dpbssd(1, 4, 7);
-    _tile_loadd(5, a + kTileBytes, 64);
-    prefetch(ahead + 1024);
-    _tile_dpbssd(2, 5, 6);
-    prefetch(ahead + 1536);
-    _tile_dpbssd(3, 5, 7);
-  }
-  _tile_stored(0, c, row_bytes);
-  _tile_stored(1, c + 16, row_bytes);
-  _tile_stored(2, below, row_bytes);
-  _tile_stored(3, below + 16, row_bytes);
+  multiply_panels<true>(a, b, steps, c, c_row, accumulate);
 }
 
 }  // namespace suanli::engine::amx
