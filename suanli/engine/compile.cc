@@ -385,9 +385,13 @@ bool fits(const Program& program) {
 // The program with the least recomputation that keeps the limit, or else the smallest; `first` is the one without.
 Result<Program> fit(const Graph& graph, const Target& target, const Lowered& lowered, Program first) {
   int low = target.recompute.blocks, high = recomputable_blocks(lowered.graph);
-  SUANLI_ASSIGN_OR_RETURN(Program best, compile_with(graph, target, lowered, {.cheap = true, .blocks = low}));
-  const bool cheap = size_of(best) <= size_of(first);
-  if (!cheap) best = std::move(first);
+  Program best = std::move(first);
+  bool cheap = target.recompute.cheap;
+  if (!cheap) {
+    SUANLI_ASSIGN_OR_RETURN(Program program, compile_with(graph, target, lowered, {.cheap = true, .blocks = low}));
+    cheap = size_of(program) <= size_of(best);
+    if (cheap) best = std::move(program);
+  }
   if (fits(best) || low >= high) return best;
   SUANLI_ASSIGN_OR_RETURN(Program most, compile_with(graph, target, lowered, {.cheap = cheap, .blocks = high}));
   if (!fits(most)) return size_of(most) < size_of(best) ? std::move(most) : std::move(best);

@@ -116,7 +116,9 @@ class Grouping {
     // A pattern holds only if no node is claimed twice and its kernel would not wait for itself. Groups of patterns take
     // part in the partition: a region must not close a cycle with them.
     for (Group& group : find_patterns(graph_)) add(std::move(group));
-    for (NodeId id : unrounded_weights(graph_, users_)) taken_[id] = true;
+    const std::vector<NodeId> weights = unrounded_weights(graph_, users_);
+    for (NodeId id = 0; id < graph_.size(); ++id)
+      if (weights[id] != kNoNode) taken_[id] = true;
     for (Group& group : find_row_regions(graph_, users_, partition_, taken_)) add(std::move(group));
     grow_regions(graph_, partition_, taken_);
     for (NodeId id = 0; id < graph_.size(); ++id)
@@ -125,7 +127,9 @@ class Grouping {
     for (NodeId id = 0; id < graph_.size(); ++id)
       if (!taken_[id] && needs_kernel(graph_.node(id)) && partition_.group(id) == id)
         groups_.push_back(make_region(graph_, users_, partition_.members(id)));
-    for (Group& group : groups_) read_weights_unrounded(graph_, users_, group);
+    for (Group& group : groups_)
+      for (NodeId& input : group.inputs)
+        if (weights[input] != kNoNode) input = weights[input];
     return std::move(groups_);
   }
 

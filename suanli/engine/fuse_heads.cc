@@ -143,15 +143,9 @@ void attach_regions(const Graph& graph, const std::vector<std::vector<NodeId>>& 
 }
 
 std::vector<NodeId> unrounded_weights(const Graph& graph, const std::vector<std::vector<NodeId>>& users) {
-  std::vector<NodeId> found;
-  for (NodeId id = 0; id < graph.size(); ++id)
-    if (unrounded(graph, users, id) != kNoNode) found.push_back(id);
-  return found;
-}
-
-void read_weights_unrounded(const Graph& graph, const std::vector<std::vector<NodeId>>& users, Group& group) {
-  for (NodeId& input : group.inputs)
-    if (const NodeId weight = unrounded(graph, users, input); weight != kNoNode) input = weight;
+  std::vector<NodeId> weights(graph.size());
+  for (NodeId id = 0; id < graph.size(); ++id) weights[id] = unrounded(graph, users, id);
+  return weights;
 }
 
 }  // namespace suanli::engine

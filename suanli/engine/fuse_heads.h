@@ -17,10 +17,9 @@ Group single_group(const graph::Graph& graph, graph::NodeId id);
 void attach_regions(const graph::Graph& graph, const std::vector<std::vector<graph::NodeId>>& users,
                     Partition& partition, std::vector<bool>& taken, std::vector<Group>& groups);
 
-// Casts of a param or state to bf16 that only matrix products read. They need no kernel: products round while packing.
+// For each node that casts a param or state to bf16 for matrix products alone, that param; else kNoNode. Such a cast needs no
+// kernel: products read the param itself and round while packing.
 std::vector<graph::NodeId> unrounded_weights(const graph::Graph& graph,
                                              const std::vector<std::vector<graph::NodeId>>& users);
-// Lets a group read the params themselves instead of those casts.
-void read_weights_unrounded(const graph::Graph& graph, const std::vector<std::vector<graph::NodeId>>& users, Group& group);
 
 }  // namespace suanli::engine

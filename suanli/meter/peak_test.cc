@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "suanli/base/thread_pool.h"
+#include "suanli/base/ticking_clock.h"
 
 namespace suanli::meter {
 namespace {
@@ -20,16 +21,7 @@ TEST(Peak, IsARateOfThisMachine) {
 }
 
 TEST(Peak, IsWorkOverTimeOnTheClockGiven) {
-  // A clock that says one second passes with every look at it.
-  class Ticking final : public Clock {
-   public:
-    Seconds now() const override { return Seconds(static_cast<double>(ticks_++)); }
-    void sleep_for(Seconds) override {}
-
-   private:
-    mutable int ticks_ = 0;
-  };
-  Ticking clock;
+  TickingClock clock;
   const auto device = engine::make_cpu_device(1);
   const auto peak =
       measure_peak(*device, engine::Arithmetic::f32, clock, {.size = 64, .products = 3});

@@ -8,6 +8,7 @@
 #include <cmath>
 #include <functional>
 
+#include "suanli/base/ticking_clock.h"
 #include "suanli/engine/compile.h"
 
 namespace suanli::train {
@@ -57,16 +58,7 @@ TEST(BenchStep, StepsTrainAndAreTimed) {
 }
 
 TEST(BenchStep, StartAddsUpOnTheClockGiven) {
-  // A clock on which a second passes with every look.
-  class Ticking final : public Clock {
-   public:
-    Seconds now() const override { return Seconds(static_cast<double>(ticks_++)); }
-    void sleep_for(Seconds) override {}
-
-   private:
-    mutable int ticks_ = 0;
-  };
-  Ticking clock;
+  TickingClock clock;
   const auto runner = StepRunner::create(tiny(), {.launch = Seconds(7), .clock = &clock});
   ASSERT_TRUE(runner);
   ASSERT_TRUE((*runner)->step());

@@ -4,12 +4,8 @@
 
 #if defined(__x86_64__)
 
-#if defined(__GNUC__) && !defined(__clang__)
-// g++ 12's own intrinsics start from undefined registers by "x = x", and warn of it where they are inlined.
-#pragma GCC diagnostic ignored "-Wuninitialized"
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-#endif
-#include <immintrin.h>
+#include "suanli/engine/cpu/avx512.h"
+
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -46,10 +42,6 @@ struct alignas(64) TileConfig {  // Intel SDM, vol. 2, LDTILECFG
   std::uint16_t row_bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
   std::uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
 };
-
-__mmask32 first(std::int64_t n) {
-  return n >= 32 ? ~__mmask32{0} : n <= 0 ? __mmask32{0} : (__mmask32{1} << n) - 1;
-}
 
 // The 32 elements (fewer: zeros after them) from `from` on, as bf16.
 SUANLI_AMX inline __m512i load(const Bf16* from, __mmask32 mask) { return _mm512_maskz_loadu_epi16(mask, from); }
@@ -132,7 +124,7 @@ SUANLI_AMX void rows_along_k(const T* from, std::int64_t stride, std::int64_t ro
       }
       std::int64_t p = 0;
       for (; p + kStep <= k; p += kStep, out += kStepBytes) store(out, load(row + p, ~__mmask32{0}));
-      if (p < k) store(out, load(row + p, first(k - p)));
+      if (p < k) store(out, load(row + p, first_of_32(k - p)));
     }
     if (transposed)
       for (std::int64_t step = 0; step < steps_of(k); ++step) transpose_step(to + step * kStepBytes);
@@ -150,7 +142,7 @@ SUANLI_AMX void rows_across_k(const T* from, std::int64_t stride, std::int64_t k
       const T* even = from + p * stride;
       std::byte* out = to + (p - p0) * 32;
       for (std::int64_t c = 0; c < columns; c += kPanel, out += panel) {
-        const __mmask32 mask = first(columns - c);
+        const __mmask32 mask = first_of_32(columns - c);
         const __m512i a = p < k ? load(even + c, mask) : _mm512_setzero_si512();
         const __m512i b = p + 1 < k ? load(even + stride + c, mask) : _mm512_setzero_si512();
         const Pairs pairs = interleave(a, b);

@@ -4,19 +4,11 @@
 
 #if defined(__x86_64__)
 
-#if defined(__GNUC__) && !defined(__clang__)
-// g++ 12's own intrinsics start from undefined registers by "x = x", and warn of it where they are inlined.
-#pragma GCC diagnostic ignored "-Wuninitialized"
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-#endif
-#include <immintrin.h>
+#include "suanli/engine/cpu/avx512.h"
 
 #include <algorithm>
 #include <functional>
 #include <limits>
-
-// What amx::available() has asked for.
-#define SUANLI_AVX512 __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")))
 
 namespace suanli::engine::amx {
 namespace {
@@ -110,7 +102,6 @@ SUANLI_AVX512 inline __m512 weights(const float* row, const float* last, Diagona
   return _mm512_add_ps(_mm512_add_ps(low, a), _mm512_add_ps(high, b));
 }
 
-inline __mmask32 first_of_32(std::int64_t n) { return n >= 32 ? ~__mmask32{0} : (__mmask32{1} << n) - 1; }
 
 // 32 elements (those of the mask) as f32, in two vectors.
 struct Two {

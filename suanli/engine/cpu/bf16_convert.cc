@@ -4,28 +4,19 @@
 
 #if defined(__x86_64__)
 
-#if defined(__GNUC__) && !defined(__clang__)
-// g++ 12's own intrinsics start from undefined registers by "x = x", and warn of it where they are inlined.
-#pragma GCC diagnostic ignored "-Wuninitialized"
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-#endif
-#include <immintrin.h>
+#include "suanli/engine/cpu/avx512.h"
 
 #include <cstring>
-
-#define SUANLI_AVX512_BF16 __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")))
 
 namespace suanli::engine {
 namespace {
 
-SUANLI_AVX512_BF16 inline __m256i rounded(__m512 x) {
+SUANLI_AVX512 inline __m256i rounded(__m512 x) {
   const __m256bh half = _mm512_cvtneps_pbh(x);
   __m256i bits;
   std::memcpy(&bits, &half, sizeof(bits));
   return bits;
 }
-
-__mmask16 first(std::int64_t n) { return static_cast<__mmask16>((1U << n) - 1); }
 
 }  // namespace
 
@@ -38,19 +29,19 @@ bool has_bf16_instructions() {
   return yes;
 }
 
-SUANLI_AVX512_BF16 void narrow_by_instruction(const float* from, Bf16* to, std::int64_t n) {
+SUANLI_AVX512 void narrow_by_instruction(const float* from, Bf16* to, std::int64_t n) {
   std::int64_t i = 0;
   for (; i + 32 <= n; i += 32) {
     const __m512bh both = _mm512_cvtne2ps_pbh(_mm512_loadu_ps(from + i + 16), _mm512_loadu_ps(from + i));
     std::memcpy(to + i, &both, sizeof(both));
   }
   for (; i < n; i += 16) {
-    const __mmask16 mask = n - i >= 16 ? static_cast<__mmask16>(0xFFFF) : first(n - i);
+    const __mmask16 mask = static_cast<__mmask16>(first_of_32(n - i));
     _mm256_mask_storeu_epi16(to + i, mask, rounded(_mm512_maskz_loadu_ps(mask, from + i)));
   }
 }
 
-SUANLI_AVX512_BF16 void narrow_past_caches(const float* from, Bf16* to, std::int64_t n) {
+SUANLI_AVX512 void narrow_past_caches(const float* from, Bf16* to, std::int64_t n) {
   for (std::int64_t i = 0; i < n; i += 32) {
     const __m512bh both = _mm512_cvtne2ps_pbh(_mm512_loadu_ps(from + i + 16), _mm512_loadu_ps(from + i));
     __m512i bits;
@@ -61,9 +52,9 @@ SUANLI_AVX512_BF16 void narrow_past_caches(const float* from, Bf16* to, std::int
 
 void finish_streams() { _mm_sfence(); }
 
-SUANLI_AVX512_BF16 void round_by_instruction(const float* from, float* to, std::int64_t n) {
+SUANLI_AVX512 void round_by_instruction(const float* from, float* to, std::int64_t n) {
   for (std::int64_t i = 0; i < n; i += 16) {
-    const __mmask16 mask = n - i >= 16 ? static_cast<__mmask16>(0xFFFF) : first(n - i);
+    const __mmask16 mask = static_cast<__mmask16>(first_of_32(n - i));
     const __m512i wide = _mm512_cvtepu16_epi32(rounded(_mm512_maskz_loadu_ps(mask, from + i)));
     _mm512_mask_storeu_ps(to + i, mask, _mm512_castsi512_ps(_mm512_slli_epi32(wide, 16)));
   }

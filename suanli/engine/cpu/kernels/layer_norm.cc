@@ -140,10 +140,7 @@ class Rows {
       const DType dtype = spec.inputs[index].dtype;
       row_inputs_.push_back({index, dtype, dtype == DType::bf16 ? add_row() : -1});
     }
-    if (spec.region != nullptr) region_ = *spec.region;
     if (!has_result || (spec.region == nullptr && spec.outputs[0].dtype == DType::f32)) return;
-    if (spec.region == nullptr)
-      region_ = identity_region(spec.outputs[0].shape, spec.outputs[0].dtype);
     epilogue_.emplace(make_epilogue(spec, columns_));
     result_ = add_row();
     epilogue_scratch_ = layout_.add(epilogue_->scratch());
@@ -176,16 +173,10 @@ class Rows {
         scratch + epilogue_scratch_);
   }
 
-  // A row's inputs are read before its result is written; an operand of the region that is itself
-  // an output is not.
-  bool in_place(int in, DType in_dtype, DType out_dtype) const {
-    if (in_dtype != out_dtype) return false;
-    if (in >= own_inputs_) {
-      const int reg = in - own_inputs_ + 1;
-      return region_.inputs[reg].access == Access::full &&
-             std::none_of(region_.outputs.begin(), region_.outputs.end(),
-                          [&](const RegionOutput& o) { return o.reg == reg; });
-    }
+  // A row's inputs are read before its result is written; operands of the region are the epilogue's to judge.
+  bool in_place(const KernelSpec& spec, int in, int out) const {
+    if (in >= own_inputs_) return epilogue_->in_place(in, own_inputs_, out);
+    if (spec.inputs[in].dtype != spec.outputs[out].dtype) return false;
     return std::any_of(row_inputs_.begin(), row_inputs_.end(),
                        [&](const RowInput& row) { return row.index == in; });
   }
@@ -205,7 +196,6 @@ class Rows {
   int own_inputs_;
   std::vector<RowInput> row_inputs_;
   ScratchLayout layout_;
-  Region region_;
   std::optional<Epilogue> epilogue_;
   std::int64_t result_ = 0, epilogue_scratch_ = 0;
 };
@@ -227,7 +217,7 @@ class LayerNorm final : public Kernel {
   Bytes scratch(int workers) const override { return Bytes(workers * rows_.scratch()); }
   std::string implementation() const override { return "hwy:" + simd_name() + rows_.to_string(); }
   bool in_place(int in, int out) const override {
-    return rows_.in_place(in, spec_.inputs[in].dtype, spec_.outputs[out].dtype);
+    return rows_.in_place(spec_, in, out);
   }
 
  private:
@@ -284,7 +274,7 @@ class LayerNormBackward final : public Kernel {
            rows_.to_string();
   }
   bool in_place(int in, int out) const override {
-    return out < dgamma_ && rows_.in_place(in, spec_.inputs[in].dtype, spec_.outputs[out].dtype);
+    return out < dgamma_ && rows_.in_place(spec_, in, out);
   }
 
  private:
