@@ -1,5 +1,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
@@ -30,6 +32,16 @@ TEST(CpuDevice, BuffersBeginAsZeros) {
       for (std::int64_t i = 0; i < size; ++i) ASSERT_EQ(buffer.data()[i], std::byte{0}) << i;
       std::fill_n(buffer.data(), size, std::byte{0xFF});
     }
+}
+
+TEST(CpuDevice, AllPagesOfALargeBufferAreThereBeforeItsFirstTouch) {
+  const auto page = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
+  constexpr std::size_t kSize = (40 << 20) + 12'345;
+  const auto device = make_cpu_device(2);
+  Buffer buffer = *device->allocate(Bytes(kSize));
+  std::vector<unsigned char> resident((kSize + page - 1) / page);
+  ASSERT_EQ(mincore(buffer.data(), kSize, resident.data()), 0);
+  EXPECT_TRUE(std::ranges::all_of(resident, [](unsigned char each) { return (each & 1) != 0; }));
 }
 
 TEST(CpuDevice, AnUnknownKernelIsNamed) {

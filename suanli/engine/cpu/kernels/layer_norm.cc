@@ -43,7 +43,7 @@ HWY_INLINE float strided_sums(std::size_t n, const Value& value, float& second) 
   Vec sums[kAccumulators], seconds[kAccumulators];
   for (std::size_t k = 0; k < kAccumulators; ++k) sums[k] = seconds[k] = splat(0);
   const auto add = [&](std::size_t i, std::size_t k, auto part) {
-    Vec b;
+    Vec b = splat(0);
     const Vec a = value(i, part, b);
     sums[k] = hn::Add(sums[k], first_lanes(a, part));
     seconds[k] = hn::Add(seconds[k], first_lanes(b, part));
