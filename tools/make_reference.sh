@@ -10,7 +10,7 @@ if [[ ! -x $suanli ]]; then
   exit 1
 fi
 mkdir -p "$root/docs/reference"
-for page in job:job errors:errors cli:all cli-json:cli-json; do
+for page in job:job errors:errors cli:all cli-json:cli-json figures:figures; do
   file=$root/docs/reference/${page%%:*}.md
   "$suanli" help "${page#*:}" --markdown >"$file.new"
   mv "$file.new" "$file"

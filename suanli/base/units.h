@@ -43,6 +43,9 @@ using Tokens = Quantity<struct TokensTag, std::int64_t>;
 using FlopsPerSecond = Quantity<struct FlopsPerSecondTag, double>;
 using BytesPerSecond = Quantity<struct BytesPerSecondTag, double>;
 using TokensPerSecond = Quantity<struct TokensPerSecondTag, double>;
+using Joules = Quantity<struct JoulesTag, double>;
+using Watts = Quantity<struct WattsTag, double>;
+using Dollars = Quantity<struct DollarsTag, double>;  // US dollars of an estimate; accounts will count whole micro-units
 
 constexpr FlopsPerSecond operator/(Flops a, Seconds b) { return FlopsPerSecond(a.value() / b.value()); }
 constexpr Seconds operator/(Flops a, FlopsPerSecond b) { return Seconds(a.value() / b.value()); }
@@ -50,6 +53,8 @@ constexpr Flops operator*(FlopsPerSecond a, Seconds b) { return Flops(a.value() 
 constexpr BytesPerSecond operator/(Bytes a, Seconds b) {
   return BytesPerSecond(static_cast<double>(a.value()) / b.value());
 }
+constexpr Joules operator*(Watts a, Seconds b) { return Joules(a.value() * b.value()); }
+constexpr Watts operator/(Joules a, Seconds b) { return Watts(a.value() / b.value()); }
 constexpr TokensPerSecond operator/(Tokens a, Seconds b) {
   return TokensPerSecond(static_cast<double>(a.value()) / b.value());
 }

@@ -38,6 +38,10 @@ void build(CLI::App& root, Request& request) {
   add_plot(verb, request);
   add_ckpt(verb, request);
   add_bench(verb, request);
+  add_calibrate(verb, request);
+  add_compare(verb, request);
+  add_plan(verb, request);
+  add_meter(verb, request);
   add_help(verb, request, root);
   add_version(verb, request);
   add_completion(verb, request, root);

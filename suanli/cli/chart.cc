@@ -48,6 +48,27 @@ std::vector<double> ticks(const Range& range, int count) {
   return found;
 }
 
+std::vector<double> log_ticks(const Range& range) {
+  SUANLI_CHECK(range.low > 0 && range.high > range.low);
+  const double decades = std::log10(range.high / range.low);
+  const bool is_wide = decades >= 3;
+  const int every = std::max(1, static_cast<int>(std::ceil(decades / 8)));  // decades from one tick to the next
+  std::vector<double> found;
+  for (int power = static_cast<int>(std::floor(std::log10(range.low))); std::pow(10, power) <= range.high * (1 + 1e-9); ++power)
+    for (const double factor : {1.0, 2.0, 5.0}) {
+      if (is_wide && (factor > 1 || power % every != 0)) continue;
+      const double tick = factor * std::pow(10, power);
+      if (tick >= range.low * (1 - 1e-9) && tick <= range.high * (1 + 1e-9)) found.push_back(tick);
+    }
+  return found;
+}
+
+std::vector<std::string> log_tick_labels(std::span<const double> ticks) {
+  std::vector<std::string> labels;
+  for (const double tick : ticks) labels.push_back(tick >= 1e-3 && tick < 1e5 ? format("%g", tick) : format("%.0e", tick));
+  return labels;
+}
+
 std::vector<std::string> tick_labels(std::span<const double> ticks) {
   if (ticks.empty()) return {};
   const double step = ticks.size() > 1 ? ticks[1] - ticks[0] : std::max(1.0, std::abs(ticks[0]));

@@ -55,4 +55,10 @@ std::string error_text(const Error& error) {
   return text;
 }
 
+std::string warning_text(const Error& warning) {
+  const std::string place = warning.place.empty() ? "" : warning.place + ": ";
+  const std::string next = warning.next_step.empty() ? "" : "\n  next: " + warning.next_step;
+  return "warning: " + place + warning.message + next;
+}
+
 }  // namespace suanli::cli

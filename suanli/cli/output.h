@@ -27,5 +27,7 @@ Json json_of(const Error& error);
 
 // To stderr: "error: place: message [code]" and the next step on a line of its own.
 std::string error_text(const Error& error);
+// The same of what does not stop a command: "warning: place: message", without the last line's end.
+std::string warning_text(const Error& warning);
 
 }  // namespace suanli::cli

@@ -13,7 +13,8 @@ class Reference : public CommandTest {};
 
 TEST_F(Reference, PagesAreWhatTheCommandPrints) {
   const std::map<std::string, std::string> pages = {
-      {"job.md", "job"}, {"errors.md", "errors"}, {"cli.md", "all"}, {"cli-json.md", "cli-json"}};
+      {"job.md", "job"}, {"errors.md", "errors"}, {"cli.md", "all"}, {"cli-json.md", "cli-json"},
+      {"figures.md", "figures"}};
   for (const auto& [page, topic] : pages) {
     const Ended printed = run({"help", topic, "--markdown"});
     EXPECT_EQ(printed.code, 0);

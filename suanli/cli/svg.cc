@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
+#include <limits>
 
 #include "suanli/base/text.h"
 
@@ -11,8 +13,8 @@ namespace {
 // More points than pixels only make the file large.
 constexpr std::size_t kMostPoints = 800;
 
-// Blue, orange, green: apart for the colour-blind, and with contrast on white and on black.
-constexpr std::array kColours = {"#3b82c4", "#e07b39", "#4a9f58"};
+// Blue, orange, green, violet, brown, grey: apart for the colour-blind, and with contrast on white and on black.
+constexpr std::array kColours = {"#3b82c4", "#e07b39", "#4a9f58", "#a05fb4", "#8c6d46", "#808890"};
 
 // Text and axes in a grey that suits the page.
 constexpr const char* kStyle =
@@ -23,10 +25,37 @@ constexpr const char* kStyle =
     "@media (prefers-color-scheme:dark){text{fill:#ccc}}"
     "</style>\n";
 
+// Logarithms of what lies on a logarithmic axis; log10 of what is not above 0 is not finite, and left out.
+Chart scaled(Chart chart) {
+  for (Series& series : chart.series)
+    for (Point& point : series.points) {
+      if (chart.log_x) point.x = std::log10(point.x);
+      if (chart.log_y) point.y = std::log10(point.y);
+    }
+  return chart;
+}
+
+// Where an axis has its ticks, in the scale that is drawn.
+struct Axis {
+  std::vector<double> at;
+  std::vector<std::string> labels;
+
+  Axis(const Range& range, bool is_log, int count) {
+    if (is_log) {
+      const std::vector<double> ticks = log_ticks({std::pow(10, range.low), std::pow(10, range.high)});
+      labels = log_tick_labels(ticks);
+      for (const double tick : ticks) at.push_back(std::log10(tick));
+    } else {
+      at = ticks(range, count);
+      labels = tick_labels(at);
+    }
+  }
+};
+
 class Drawing {
  public:
   Drawing(const Chart& chart, const SvgSize& size)
-      : chart_(chart), size_(size), x_(x_range(chart)), y_(y_range(chart)) {}
+      : chart_(scaled(chart)), size_(size), x_(x_range(chart_)), y_(y_range(chart_)) {}
 
   std::string draw() const {
     std::string svg = format(
@@ -41,7 +70,7 @@ class Drawing {
   }
 
  private:
-  static constexpr double kLeft = 64, kRight = 24, kTop = 44, kBottom = 52;
+  static constexpr double kLeft = 72, kRight = 24, kTop = 44, kBottom = 52;
   double right() const { return size_.width - kRight; }
   double bottom() const { return size_.height - kBottom; }
   double x_of(double value) const {
@@ -63,21 +92,19 @@ class Drawing {
 
   std::string y_axis() const {
     std::string svg = rule(kLeft, kTop, kLeft, bottom(), "axis");
-    const std::vector<double> at = ticks(y_, 6);
-    const std::vector<std::string> labels = tick_labels(at);
+    const auto& [at, labels] = Axis(y_, chart_.log_y, 6);
     for (std::size_t i = 0; i < at.size(); ++i) {
       svg += rule(kLeft, y_of(at[i]), right(), y_of(at[i]), "grid");
       svg += text(kLeft - 8, y_of(at[i]) + 4, "end", labels[i]);
     }
     const double middle = (kTop + bottom()) / 2;
-    return svg + text(16, middle, "middle", chart_.y_label,
-                      format(" transform=\"rotate(-90 16 %.1f)\"", middle));
+    return svg + text(14, middle, "middle", chart_.y_label,
+                      format(" transform=\"rotate(-90 14 %.1f)\"", middle));
   }
 
   std::string x_axis() const {
     std::string svg = rule(kLeft, bottom(), right(), bottom(), "axis");
-    const std::vector<double> at = ticks(x_, 8);
-    const std::vector<std::string> labels = tick_labels(at);
+    const auto& [at, labels] = Axis(x_, chart_.log_x, 8);
     for (std::size_t i = 0; i < at.size(); ++i) {
       svg += rule(x_of(at[i]), bottom(), x_of(at[i]), bottom() + 5, "axis");
       svg += text(x_of(at[i]), bottom() + 20, "middle", labels[i]);
@@ -88,31 +115,64 @@ class Drawing {
   std::string series(std::size_t index) const {
     const Series& series = chart_.series[index];
     const char* colour = kColours[index % kColours.size()];
-    const std::vector<Point> points = thinned(series.points, x_, kMostPoints);
+    // Means of neighbours would move single points.
+    const std::vector<Point> points =
+        thinned(series.points, x_, series.line ? kMostPoints : std::max(kMostPoints, series.points.size()));
     if (points.empty()) return "";
-    std::string svg = "<polyline fill=\"none\" stroke-width=\"1.8\" stroke-linejoin=\"round\" ";
-    svg += "stroke=\"" + std::string(colour) + "\" points=\"";
-    for (std::size_t i = 0; i < points.size(); ++i)
-      svg += format("%s%.1f,%.1f", i > 0 ? " " : "", x_of(points[i].x), y_of(points[i].y));
-    svg += "\"/>\n";
-    if (!series.markers) return svg;
+    std::string svg = series.line ? line(points, colour) : "";
+    if (!series.markers && series.line) return svg;
     for (const Point& point : points)
       svg += format("<circle cx=\"%.1f\" cy=\"%.1f\" r=\"3\" fill=\"%s\"/>\n", x_of(point.x),
                     y_of(point.y), colour);
     return svg;
   }
 
-  // In the upper right corner, where a falling loss leaves room.
+  std::string line(const std::vector<Point>& points, const char* colour) const {
+    std::string svg = "<polyline fill=\"none\" stroke-width=\"1.8\" stroke-linejoin=\"round\" ";
+    svg += "stroke=\"" + std::string(colour) + "\" points=\"";
+    for (std::size_t i = 0; i < points.size(); ++i)
+      svg += format("%s%.1f,%.1f", i > 0 ? " " : "", x_of(points[i].x), y_of(points[i].y));
+    return svg + "\"/>\n";
+  }
+
+  // In the corner where the fewest points lie; the upper right one if it is as good, where a falling loss leaves room.
+  struct Corner {
+    double x, y;  // of the first entry
+  };
+  static constexpr double kLegendWidth = 150, kLegendLine = 20;
+  Corner legend_corner() const {
+    const double height = kLegendLine * static_cast<double>(chart_.series.size());
+    const double left = kLeft + 12, far = right() - kLegendWidth, top = kTop + 14, low = bottom() - height;
+    Corner best{};
+    std::size_t fewest = std::numeric_limits<std::size_t>::max();
+    for (const Corner& corner : {Corner{far, top}, Corner{left, top}, Corner{far, low}, Corner{left, low}})
+      if (const std::size_t covered = points_in(corner, height); covered < fewest) {
+        fewest = covered;
+        best = corner;
+      }
+    return best;
+  }
+  // A long line counts by its points.
+  std::size_t points_in(const Corner& corner, double height) const {
+    std::size_t count = 0;
+    for (const Series& series : chart_.series)
+      for (const Point& point : thinned(series.points, x_, kMostPoints)) {
+        const double x = x_of(point.x) - corner.x, y = y_of(point.y) - corner.y;
+        count += x > -4 && x < kLegendWidth && y > -kLegendLine && y < height;
+      }
+    return count;
+  }
   std::string legend(std::size_t index) const {
-    const double y = kTop + 14 + 20 * static_cast<double>(index), x = right() - 150;
+    const double x = legend_.x, y = legend_.y + kLegendLine * static_cast<double>(index);
     return format("<rect x=\"%.1f\" y=\"%.1f\" width=\"18\" height=\"4\" fill=\"%s\"/>\n", x, y - 6,
                   kColours[index % kColours.size()]) +
            text(x + 26, y, "start", chart_.series[index].name);
   }
 
-  const Chart& chart_;
+  const Chart chart_;
   const SvgSize size_;
   const Range x_, y_;
+  const Corner legend_ = legend_corner();
 };
 
 }  // namespace

@@ -95,5 +95,19 @@ TEST(Svg, EmptyChartIsADocumentToo) {
   EXPECT_THAT(svg, Not(HasSubstr("nan")));
 }
 
+TEST(Svg, LogarithmicAxesSpreadDecadesEvenlyAndLeaveOutWhatIsNotAboveZero) {
+  Chart chart{.title = "roofline", .x_label = "FLOP/B", .y_label = "FLOP/s", .log_x = true, .log_y = true};
+  chart.series = {{"points", {{0.01, 1}, {1, 100}, {100, 10'000}, {0, 5}, {-3, 5}}, true, false}};
+  const std::string svg = line_chart_svg(chart, {.width = 800, .height = 450});
+  EXPECT_EQ(svg.find("polyline"), std::string::npos);  // a scatter
+  std::vector<double> at;
+  for (std::size_t next = svg.find("<circle cx=\""); next != std::string::npos; next = svg.find("<circle cx=\"", next + 1))
+    at.push_back(std::stod(svg.substr(next + 12)));
+  ASSERT_EQ(at.size(), 3U);
+  EXPECT_NEAR(at[1] - at[0], at[2] - at[1], 0.2);
+  EXPECT_NE(svg.find(">0.01<"), std::string::npos) << svg;
+  EXPECT_NE(svg.find(">100<"), std::string::npos);
+}
+
 }  // namespace
 }  // namespace suanli::cli

@@ -15,12 +15,6 @@ Json or_null(const std::optional<Number>& value) {
 
 Json positive_or_null(double value) { return value > 0 ? Json(value) : Json(nullptr); }
 
-std::string warning_text(const Error& warning) {
-  const std::string place = warning.place.empty() ? "" : warning.place + ": ";
-  const std::string next = warning.next_step.empty() ? "" : "\n  next: " + warning.next_step;
-  return "warning: " + place + warning.message + next;
-}
-
 }  // namespace
 
 TrainDisplay::TrainDisplay(const Terminal& terminal, bool quiet)

@@ -102,6 +102,7 @@ std::string time_text(const meter::Usage& usage, const Terminal& terminal) {
   const double total = usage.total_seconds().value();
   Table table({{"", Align::left}, {"", Align::right}, {"", Align::right}, {"", Align::left}});
   for (const meter::Cause cause : meter::kCauses) {
+    if (cause == meter::Cause::communication && usage.of(cause) == Seconds(0)) continue;  // there is one machine
     const double share = total > 0 ? usage.of(cause).value() / total : 0;
     table.add_row({std::string(name_of(cause)), format("%.1f s", usage.of(cause).value()),
                    format("%.1f %%", 100 * share), bar(terminal, share, kBarColumns)});

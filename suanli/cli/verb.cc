@@ -9,6 +9,11 @@ namespace {
 
 constexpr std::size_t kHelpColumns = 92;
 
+// A flag with an empty value would pass for one that is not given: a script's variable that is not set, most likely.
+std::string refuse_empty(const std::string& given) {
+  return given.empty() ? "its value is empty: give one, or leave the flag out" : "";
+}
+
 }  // namespace
 
 Verb Verb::verb(const std::string& name, const std::string& line, const std::string& paragraph,
@@ -43,7 +48,7 @@ void Verb::flag(const std::string& name, bool& value, const std::string& help) {
 
 void Verb::option(const std::string& name, std::string& value, const std::string& help,
                   const std::string& kind, bool required) {
-  CLI::Option* option = app_->add_option(name, value, help)->required(required);
+  CLI::Option* option = app_->add_option(name, value, help)->required(required)->check(refuse_empty);
   if (!kind.empty()) option->type_name(kind);
   if (!value.empty() && value != "\n") option->capture_default_str();
 }
@@ -80,7 +85,7 @@ void Verb::choice(const std::string& name, std::string& value, std::vector<std::
 
 void Verb::repeated(const std::string& name, std::vector<std::string>& values,
                     const std::string& help) {
-  app_->add_option(name, values, help)->allow_extra_args(false);
+  app_->add_option(name, values, help)->allow_extra_args(false)->check(refuse_empty);
 }
 
 void Verb::json_flag(bool& json) {
@@ -95,6 +100,10 @@ void Verb::when_chosen(std::function<void()> call) { app_->callback(std::move(ca
 
 Status apply_flag(std::vector<std::string>& sets, const std::string& key, const std::string& flag, const std::string& value) {
   if (value.empty()) return {};
+  for (const std::string& stated : sets)
+    if (stated.starts_with(key + "="))
+      return fail(ErrorCode::usage, flag + " and --set " + key + " contradict each other: both say the same of the job", flag,
+                  "leave one of them out");
   const std::string set = key + "=" + value;
   train::JobConfig trial;
   if (Status status = train::apply_override(trial, set); !status) {

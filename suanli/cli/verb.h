@@ -54,7 +54,7 @@ class Verb {
 
   void flag(const std::string& name, bool& value, const std::string& help);
   // `kind` is what the help shows for the value; empty: the type. A default that is not empty is
-  // shown.
+  // shown. Error usage if it is given with an empty value.
   void option(const std::string& name, std::string& value, const std::string& help,
               const std::string& kind = "", bool required = false);
   void option(const std::string& name, double& value, const std::string& help);
@@ -78,7 +78,8 @@ class Verb {
   CLI::App* app_;
 };
 
-// A flag that stands for a key of the job: adds KEY=VALUE to `sets` unless the value is empty. An error names the flag.
+// A flag that stands for a key of the job: adds KEY=VALUE to `sets` unless the value is empty. An error names the flag; so does
+// one of `sets` that states the key already.
 Status apply_flag(std::vector<std::string>& sets, const std::string& key, const std::string& flag, const std::string& value);
 
 inline constexpr const char* kMemoryFlagHelp =
@@ -104,6 +105,17 @@ void add_eval(Verb root, Request& request);
 void add_plot(Verb root, Request& request);
 void add_ckpt(Verb root, Request& request);
 void add_bench(Verb root, Request& request);
+void add_calibrate(Verb root, Request& request);
+void add_compare(Verb root, Request& request);
+void add_meter(Verb root, Request& request);
+void add_plan(Verb root, Request& request);
+// Verbs below `plan`.
+void add_plan_llm(Verb plan, Request& request);
+void add_plan_solve(Verb plan, Request& request);
+void add_plan_cluster(Verb plan, Request& request);
+void add_plan_sweep(Verb plan, Request& request);
+void add_plan_founding(Verb plan, Request& request);
+void add_plan_validate(Verb plan, Request& request);
 void add_version(Verb root, Request& request);
 // These two print what stands in the tree, which is complete when they run.
 void add_help(Verb root, Request& request, const CLI::App& tree);

@@ -10,6 +10,7 @@
 #include "suanli/cli/output.h"
 #include "suanli/cli/table.h"
 #include "suanli/cli/verb.h"
+#include "suanli/plan/report.h"
 #include "suanli/train/job_schema.h"
 
 namespace suanli::cli {
@@ -99,6 +100,13 @@ std::string json_text() {
   return table.to_string();
 }
 
+std::string figures_text() {
+  Table table({{"figure", Align::left}, {"title", Align::left}, {"unit", Align::left}, {"meaning", Align::left}});
+  for (const plan::FigureKind& kind : plan::figure_kinds())
+    table.add_row({std::string(kind.key), std::string(kind.title), std::string(kind.unit), std::string(kind.meaning)});
+  return table.to_string();
+}
+
 std::string commands_text(const CLI::App& root, bool markdown) {
   std::string text = markdown
                          ? "# Commands\n\nData goes to standard output, talk to standard error. "
@@ -122,6 +130,7 @@ const std::map<std::string, Topic>& topics() {
       {"errors", [](const Options& o) { return errors_text(o.markdown); }},
       {"cli-json",
        [](const Options& o) { return o.markdown ? json_reference_markdown() : json_text(); }},
+      {"figures", [](const Options& o) { return o.markdown ? plan::plan_reference_markdown() : figures_text(); }},
       {"all", [](const Options& o) { return commands_text(*o.root, o.markdown); }},
   };
   return known;
@@ -148,7 +157,7 @@ Result<int> run_help(const Options& options, const Context&) {
   return fail(
       ErrorCode::usage,
       "there is no topic '" + printable(options.topic) + "'" + did_you_mean(options.topic, known),
-      "suanli help", "choose job, exit-codes, errors, cli-json, all, or a verb");
+      "suanli help", "choose job, exit-codes, errors, cli-json, figures, all, or a verb");
 }
 
 }  // namespace
@@ -157,14 +166,14 @@ void add_help(Verb root, Request& request, const CLI::App& tree) {
   auto options = std::make_shared<Options>();
   options->root = &tree;
   Verb verb = root.verb(
-      "help", "Reference pages: job, exit-codes, errors, cli-json, all, or a verb",
+      "help", "Reference pages: job, exit-codes, errors, cli-json, figures, all, or a verb",
       "Prints a reference page: the keys of a job file, exit codes, error codes, the fields of "
-      "JSON output, or the help of every command.",
+      "JSON output, the figures of plans, or the help of every command.",
       {{"help job", "every key of a job file"},
        {"help train", "the same as train --help"},
        {"help errors --markdown", "as in docs/reference/errors.md"}});
   verb.optional_argument("TOPIC", options->topic,
-                         "job, exit-codes, errors, cli-json, all, or a verb");
+                         "job, exit-codes, errors, cli-json, figures, all, or a verb");
   verb.flag("--markdown", options->markdown, "As a page of docs/reference");
   on_chosen(verb, request, options, run_help);
 }

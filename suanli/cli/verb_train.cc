@@ -9,6 +9,7 @@
 #include "suanli/cli/train_display.h"
 #include "suanli/cli/train_report.h"
 #include "suanli/cli/verb.h"
+#include "suanli/plan/profile_path.h"
 #include "suanli/train/generate.h"
 #include "suanli/train/run_folder.h"
 #include "suanli/train/trainer.h"
@@ -98,6 +99,9 @@ Result<int> run_train(const Options& options, const Context& context) {
     SUANLI_ASSIGN_OR_RETURN(const double peak, parse_scaled(options.peak, "--peak"));
     how.peak = FlopsPerSecond(peak);
   }
+  // What `suanli calibrate` left here, if anything: then the run keeps a plan.
+  const auto profile = plan::load_profile(plan::default_profile_path());
+  if (profile) how.profile = &*profile;
   RunEnd end;
   end.job = job;
   SUANLI_ASSIGN_OR_RETURN(end.report, train::train(job, how));

@@ -17,14 +17,34 @@ std::string_view name_of(Cause cause) {
       return "backward";
     case Cause::update:
       return "update";
+    case Cause::communication:
+      return "communication";
     case Cause::evaluate:
       return "evaluate";
     case Cause::checkpoint:
       return "checkpoint";
     case Cause::waiting:
       return "waiting";
+    case Cause::metering:
+      return "metering";
     case Cause::other:
       return "other";
+  }
+  return "";
+}
+
+std::string_view name_of(Part part) {
+  switch (part) {
+    case Part::forward:
+      return "forward";
+    case Part::backward:
+      return "backward";
+    case Part::update:
+      return "update";
+    case Part::evaluation:
+      return "evaluation";
+    case Part::sample:
+      return "sample";
   }
   return "";
 }
@@ -37,6 +57,7 @@ std::optional<Cause> cause_from_name(std::string_view name) {
 
 Work& Work::operator+=(const Work& other) {
   total += other.total;
+  moved += other.moved;
   for (const auto& [op, flops] : other.by_op) by_op[op] += flops;
   return *this;
 }
@@ -55,7 +76,18 @@ Work work_of(const graph::Graph& graph, graph::Phase phase) {
   return work;
 }
 
-Seconds Usage::total_seconds() const {
+Work work_of(const graph::Graph& graph, graph::Phase phase, const engine::Program& program) {
+  Work work = work_of(graph, phase);
+  double bytes = 0;
+  for (const engine::KernelCall& call : phase == graph::Phase::forward    ? program.forward
+                                        : phase == graph::Phase::backward ? program.backward
+                                                                          : program.update)
+    bytes += call.bytes;
+  work.moved = Bytes(static_cast<std::int64_t>(bytes));
+  return work;
+}
+
+Seconds Totals::total_seconds() const {
   Seconds total;
   for (Seconds part : seconds) total += part;
   return total;
@@ -63,6 +95,11 @@ Seconds Usage::total_seconds() const {
 
 Ledger::Ledger(Clock& clock, Usage start)
     : clock_(clock), usage_(std::move(start)), since_(clock.now()) {}
+
+void Ledger::book(Part part, const Work& work) {
+  usage_.work += work;
+  ++usage_.runs_of(part);
+}
 
 void Ledger::book_step(Tokens tokens) {
   usage_.tokens += tokens;

@@ -37,12 +37,14 @@ TEST(Ledger, CountsOnFromAnEarlierSession) {
   before.of(Cause::forward) = Seconds(3);
   before.work.total = Flops(10);
   before.work.by_op["matmul"] = Flops(10);
+  before.work.moved = Bytes(36);
+  before.runs_of(Part::forward) = 7;
   Ledger ledger(clock, before);
   {
     const Ledger::Timer timer(ledger, Cause::forward);
     clock.advance(Seconds(2));
   }
-  ledger.book({Flops(5), {{"gelu", Flops(1)}, {"matmul", Flops(4)}}});
+  ledger.book(Part::forward, {Flops(5), {{"gelu", Flops(1)}, {"matmul", Flops(4)}}, Bytes(64)});
   ledger.book_step(Tokens(100));
   const Usage& usage = ledger.usage();
   EXPECT_EQ(usage.steps, 8);
@@ -51,6 +53,9 @@ TEST(Ledger, CountsOnFromAnEarlierSession) {
   EXPECT_EQ(usage.work.total, Flops(15));
   EXPECT_EQ(usage.work.by_op.at("matmul"), Flops(14));
   EXPECT_EQ(usage.work.by_op.at("gelu"), Flops(1));
+  EXPECT_EQ(usage.work.moved, Bytes(100));
+  EXPECT_EQ(usage.runs_of(Part::forward), 8);
+  EXPECT_EQ(usage.runs_of(Part::backward), 0);
 }
 
 TEST(Ledger, MovesNoMoreSecondsThanThereAre) {

@@ -30,7 +30,7 @@ Result<std::unique_ptr<Evaluator>> Evaluator::create(const model::GptConfig& mod
   SUANLI_ASSIGN_OR_RETURN(engine::Program program,
                           engine::compile(graph, {.arithmetic = arithmetic}));
   SUANLI_RETURN_IF_ERROR(state.initialize(graph, 0));
-  evaluator->work_ = meter::work_of(graph, graph::Phase::forward);
+  evaluator->work_ = meter::work_of(graph, graph::Phase::forward, program);
   SUANLI_ASSIGN_OR_RETURN(
       evaluator->executor_,
       engine::Executor::create(std::make_shared<const engine::Program>(std::move(program)),
@@ -44,7 +44,7 @@ std::int64_t Evaluator::batch_count(const data::Windows& windows, std::int64_t b
 }
 
 Result<std::optional<Evaluation>> Evaluator::run(const data::Windows& windows, std::int64_t batches,
-                                                 StopFlag stop, meter::Ledger* ledger) {
+                                                 StopFlag stop, const std::function<void()>& after_batch) {
   const std::int64_t count = batch_count(windows, batches);
   const std::uint64_t samples =
       std::min(windows.count(), static_cast<std::uint64_t>(count * batch_.rows()));
@@ -59,7 +59,7 @@ Result<std::optional<Evaluation>> Evaluator::run(const data::Windows& windows, s
     }
     executor_->begin_step();
     SUANLI_RETURN_IF_ERROR(executor_->forward(0, batch_.inputs()));
-    if (ledger) ledger->book(work_);
+    if (after_batch) after_batch();
     SUANLI_ASSIGN_OR_RETURN(const double batch_sum, executor_->read_scalar("loss_sum"));
     SUANLI_ASSIGN_OR_RETURN(const double batch_tokens, executor_->read_scalar("tokens"));
     loss_sum += batch_sum;

@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 
@@ -37,9 +38,9 @@ class Evaluator {
 
   // Over `batches` batches of windows spread evenly over all of them, the same each time; 0, or
   // more than there are: all windows, each once. Nothing if stopped. A loss that is not finite is
-  // an error (not_finite). Work is booked in `ledger`, if given.
+  // an error (not_finite). `after_batch` is called after the work of each batch.
   Result<std::optional<Evaluation>> run(const data::Windows& windows, std::int64_t batches,
-                                        StopFlag stop = nullptr, meter::Ledger* ledger = nullptr);
+                                        StopFlag stop = nullptr, const std::function<void()>& after_batch = {});
 
   // Of one batch, and how many batches run() makes.
   const meter::Work& batch_work() const { return work_; }

@@ -20,7 +20,7 @@ Result<std::unique_ptr<Generator>> Generator::create(const model::GptConfig& mod
   SUANLI_ASSIGN_OR_RETURN(engine::Program program,
                           engine::compile(graph, {.arithmetic = arithmetic}));
   SUANLI_RETURN_IF_ERROR(state.initialize(graph, 0));
-  generator->work_ = meter::work_of(graph, graph::Phase::forward);
+  generator->work_ = meter::work_of(graph, graph::Phase::forward, program);
   SUANLI_ASSIGN_OR_RETURN(
       generator->executor_,
       engine::Executor::create(std::make_shared<const engine::Program>(std::move(program)),

@@ -33,6 +33,7 @@ class Generator {
 
   // Of one token.
   const meter::Work& token_work() const { return work_; }
+  const engine::Program& program() const { return executor_->program(); }
 
  private:
   explicit Generator(const model::GptConfig& model) : model_(model) {}

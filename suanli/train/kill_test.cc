@@ -8,6 +8,7 @@
 #include <random>
 #include <thread>
 
+#include "suanli/train/run_records.h"
 #include "suanli/train/test_run.h"
 
 namespace suanli::train {
@@ -44,12 +45,26 @@ TEST(Kill, AtRandomMomentsLosesNothingButTime) {
   job.checkpoint = {.every = 2, .keep = 2};
   std::mt19937 random(7);
   int kills = 0;
+  meter::Totals before;
   for (bool finished = false; !finished; ++kills) {
     const bool resume = ::access((job.run.dir + "/run.json").c_str(), F_OK) == 0;
     // Lives grow, so that the run ends on any machine.
     const auto longest = std::chrono::microseconds(20'000 + 5'000 * kills);
     finished = run_and_kill(job, resume, longest * (random() % 1000) / 1000);
     ASSERT_FALSE(HasFailure());
+    // However it ended, all that earlier lives had told of is still counted, each operation by its op.
+    const auto records = read_run_records(job.run.dir);
+    if (!records) continue;
+    const meter::Totals& now = records->spent.totals;
+    for (std::size_t i = 0; i < now.seconds.size(); ++i) EXPECT_GE(now.seconds[i], before.seconds[i]);
+    for (std::size_t i = 0; i < now.runs.size(); ++i) EXPECT_GE(now.runs[i], before.runs[i]);
+    const WorkByOp work = work_by_op(*records);
+    EXPECT_EQ(work.unnamed, Flops(0));
+    Flops sum;
+    for (const auto& [op, flops] : work.by_op) sum += flops;
+    EXPECT_EQ(sum, records->spent.flops_total);
+    EXPECT_GE(now.runs_of(meter::Part::update), records->last_step());
+    before = now;
   }
   EXPECT_GT(kills, 1);
   JobConfig undisturbed = job;

@@ -18,22 +18,30 @@ std::string metrics_line(const EvalRecord& record);
 std::string metrics_line(const CheckpointRecord& record);
 std::string sample_line(std::int64_t step, std::string_view text);
 std::string warning_line(std::int64_t step, const Error& warning);
-std::string end_line(std::int64_t step, std::string_view outcome);
+std::string end_line(std::int64_t step, std::string_view outcome, const Spent& spent);
+
+// What earlier sessions told of their spending.
+struct EarlierSpent : Spent {
+  bool has_totals = false;  // older versions wrote flops_total alone
+};
+// Stands for lines that were removed, so that what they told of spending is not forgotten.
+std::string spent_line(std::int64_t step, const EarlierSpent& spent);
 
 // Each line is one write to the file, so that a killed process leaves whole lines, and at most one
 // part of a line if the machine itself died. One thread.
 class MetricsFile {
  public:
   // Opens for appending. Lines of steps beyond `last_step`, from a session that went on after its
-  // last checkpoint, and damaged lines are removed first, atomically.
+  // last checkpoint, and damaged lines are removed first, atomically; if they told of more spending than those that stay, a
+  // spent_line() takes their place.
   static Result<MetricsFile> open(const std::string& path, std::int64_t last_step);
   MetricsFile(MetricsFile&& other) noexcept;
   MetricsFile& operator=(MetricsFile&& other) noexcept;
   ~MetricsFile();
 
-  // The largest flops_total of the lines found at opening, removed ones included: what the run has
+  // The line found at opening that tells of most operations, removed ones included: what the run has
   // really spent.
-  Flops spent_before() const { return spent_before_; }
+  const EarlierSpent& spent_before() const { return spent_before_; }
 
   // After a failure (no_space) the next append begins on a line of its own.
   [[nodiscard]] Status append(std::string_view line);
@@ -43,13 +51,14 @@ class MetricsFile {
   std::string path_;
   int descriptor_ = -1;
   bool torn_ = false;  // the file ends inside a line
-  Flops spent_before_;
+  EarlierSpent spent_before_;
 };
 
 // What an earlier session left in `text`.
 struct EarlierLines {
-  std::string kept;  // the lines that a run continuing after `last_step` keeps
-  Flops spent;       // the largest flops_total, in lines that are not kept too
+  std::string kept;    // the lines that a run continuing after `last_step` keeps
+  EarlierSpent spent;  // in lines that are not kept too
+  bool spent_is_kept = true;  // by one of the kept lines
 };
 EarlierLines read_lines(std::string_view text, std::int64_t last_step);
 

@@ -1,6 +1,7 @@
 // What a training run tells while it runs, to whoever shows it: a terminal, a log, a test.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -10,6 +11,7 @@
 #include "suanli/base/units.h"
 #include "suanli/engine/program.h"
 #include "suanli/engine/target.h"
+#include "suanli/meter/ledger.h"
 
 namespace suanli::train {
 
@@ -29,6 +31,8 @@ enum class Outcome : std::uint8_t {
 };
 std::string_view name_of(Outcome outcome);
 
+using WorkByPart = std::array<meter::Work, meter::kParts.size()>;
+
 struct StartInfo {
   std::string run_folder;
   std::int64_t first_step = 0;  // steps done before this session
@@ -43,9 +47,19 @@ struct StartInfo {
   engine::Recomputation recompute;  // what backward makes again
   FlopsPerSecond peak;  // 0 if mfu_base is none
   MfuBase mfu_base = MfuBase::none;
+  Seconds setup;        // before the session's clock began: reading the job, compiling, measuring the peak
+  Bytes resident_before;  // memory of the process, the most, before it read the job
+  WorkByPart work;      // of one run of each part
 };
 
-struct StepRecord {
+// What the run has used so far, all sessions: evaluations and discarded work too.
+struct Spent {
+  Flops flops_total;
+  Bytes bytes_total;  // that kernel calls read and wrote
+  meter::Totals totals;
+};
+
+struct StepRecord : Spent {
   std::int64_t step = 0;  // steps done, so 1 after the first
   double loss = 0;        // mean over the step's tokens, before its update; nats per token
   double grad_norm = 0;   // before clipping
@@ -54,12 +68,11 @@ struct StepRecord {
   double tokens_per_second = 0;
   std::optional<double>
       mfu;            // operations of the step over `seconds`, as a fraction of StartInfo::peak
-  Flops flops_total;  // of the run so far, evaluations and discarded work included
   Seconds seconds;    // since the step before, less evaluation and checkpoint
   Seconds eta;        // until the run's last step, at the recent pace
 };
 
-struct EvalRecord {
+struct EvalRecord : Spent {
   std::int64_t step = 0;
   double loss = 0;  // nats per token
   double perplexity = 0;

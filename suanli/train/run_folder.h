@@ -4,6 +4,7 @@
 //   job.toml       the job in effect, every key
 //   run.json       what the run is: digests of graph and dataset; written once, last
 //   metrics.jsonl  what happened (metrics.h)
+//   plan.json      what it was to take, if that was known (run_plan.h)
 //   checkpoints/   snapshots (checkpoint/local_tier.h)
 #pragma once
 
@@ -41,6 +42,7 @@ struct RunPaths {
   std::string job() const { return folder + "/job.toml"; }
   std::string info() const { return folder + "/run.json"; }
   std::string metrics() const { return folder + "/metrics.jsonl"; }
+  std::string plan() const { return folder + "/plan.json"; }
 };
 
 // What is known of a run without working in it; takes no lock.

@@ -40,5 +40,5 @@ std::vector<std::string> suanli_fuzz_seeds() {
   StepRecord record;
   record.step = 5;
   return {print_run_info(info), print_meta(meta),
-          metrics_line(record) + "\n" + end_line(6, "finished") + "\n"};
+          metrics_line(record) + "\n" + end_line(6, "finished", record) + "\n"};
 }

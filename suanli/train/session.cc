@@ -10,6 +10,7 @@ namespace suanli::train {
 
 using meter::Cause;
 using meter::Ledger;
+using meter::Part;
 
 namespace {
 
@@ -23,6 +24,18 @@ Schedule schedule_of(const JobConfig& job) {
 
 }  // namespace
 
+WorkByPart work_by_part(const Setup& setup) {
+  const engine::Program& program = setup.executor->program();
+  WorkByPart work;
+  const auto of = [&](Part part) -> meter::Work& { return work[static_cast<std::size_t>(part)]; };
+  of(Part::forward) = meter::work_of(setup.graph, graph::Phase::forward, program);
+  of(Part::backward) = meter::work_of(setup.graph, graph::Phase::backward, program);
+  of(Part::update) = meter::work_of(setup.graph, graph::Phase::update, program);
+  if (setup.evaluator) of(Part::evaluation) = setup.evaluator->batch_work();
+  if (setup.generator) of(Part::sample) = setup.generator->token_work();
+  return work;
+}
+
 Session::Session(Setup& setup, checkpoint::Tier& tier, MetricsFile metrics, SnapshotMeta start,
                  const TrainOptions& options)
     : setup_(setup),
@@ -31,12 +44,11 @@ Session::Session(Setup& setup, checkpoint::Tier& tier, MetricsFile metrics, Snap
       observer_(options.observer ? *options.observer : nobody_),
       schedule_(schedule_of(setup.job)),
       budget_(Flops(setup.job.run.budget)),
-      forward_(meter::work_of(setup.graph, graph::Phase::forward)),
-      backward_(meter::work_of(setup.graph, graph::Phase::backward)),
-      update_(meter::work_of(setup.graph, graph::Phase::update)),
+      work_(work_by_part(setup)),
       batch_(setup.job.train.batch, setup.job.model.context),
       meta_(std::move(start)),
       ledger_(*options.clock, meta_.usage),
+      gauges_(*options.clock),
       saver_(*setup.state, tier, static_cast<int>(setup.job.checkpoint.keep)),
       first_step_(meta_.step),
       session_start_(options.clock->now()),
@@ -45,6 +57,7 @@ Session::Session(Setup& setup, checkpoint::Tier& tier, MetricsFile metrics, Snap
 
 void Session::announce(const StartInfo& info, const std::vector<Error>& damages) {
   info_ = info;
+  info_.work = work_;
   observer_.on_start(info_);
   write(metrics_line(info_));
   for (const Error& damage : damages) warn(damage);
@@ -66,7 +79,8 @@ Result<TrainReport> Session::run() {
   const Status saved = is_sound ? save_last() : Status();
   saver_.finish();
   tell_news();
-  write(end_line(meta_.step, outcome ? name_of(*outcome) : name_of(outcome.error().code)));
+  gauges_.read_now(ledger_.totals());
+  write(end_line(meta_.step, outcome ? name_of(*outcome) : name_of(outcome.error().code), spent()));
   if (!outcome) return tl::unexpected(std::move(outcome).error());
   SUANLI_RETURN_IF_ERROR(saved);
   TrainReport report;
@@ -155,7 +169,7 @@ Session::Alive Session::micro_batch(std::int64_t index) {
     SUANLI_RETURN_IF_ERROR(setup_.executor->forward(0, batch_.inputs()));
     setup_.device->synchronize(setup_.device->compute());
   }
-  ledger_.book(forward_);
+  book(Part::forward);
   {
     const Ledger::Timer timer(ledger_, Cause::checkpoint);
     saver_.poll();
@@ -168,9 +182,15 @@ Session::Alive Session::micro_batch(std::int64_t index) {
     SUANLI_RETURN_IF_ERROR(setup_.executor->backward(0));
     setup_.device->synchronize(setup_.device->compute());
   }
-  ledger_.book(backward_);
+  book(Part::backward);
   SUANLI_RETURN_IF_ERROR(after_phase(Cause::backward));
   return !is_stopped(options_.stop);
+}
+
+void Session::book(Part part) {
+  ledger_.book(part, work_[static_cast<std::size_t>(part)]);
+  const Ledger::Timer timer(ledger_, Cause::metering);
+  gauges_.read_energy(ledger_.totals());
 }
 
 Status Session::fill(std::int64_t micro_batch) {
@@ -194,7 +214,7 @@ Status Session::update() {
     SUANLI_ASSIGN_OR_RETURN(meta_.loss, setup_.executor->read_scalar("loss"));
     SUANLI_ASSIGN_OR_RETURN(grad_norm_, setup_.executor->read_scalar("grad_norm"));
   }
-  ledger_.book(update_);
+  book(Part::update);
   return after_phase(Cause::update);
 }
 
@@ -227,7 +247,8 @@ Session::Alive Session::evaluate() {
   std::optional<Evaluation> evaluation;
   {
     const Ledger::Timer timer(ledger_, Cause::evaluate);
-    auto result = setup_.evaluator->run(*setup_.valid_windows, batches, options_.stop, &ledger_);
+    auto result = setup_.evaluator->run(*setup_.valid_windows, batches, options_.stop,
+                                         [this] { book(Part::evaluation); });
     if (!result && result.error().code == ErrorCode::not_finite)
       return tl::unexpected(
           explain(std::move(result).error(), "after step " + std::to_string(meta_.step)));
@@ -241,7 +262,7 @@ Session::Alive Session::evaluate() {
       std::min(meta_.best_valid_loss.value_or(evaluation->loss), evaluation->loss);
   meta_.evaluated_step = meta_.step;
   const bool is_bytes = setup_.dataset.info().tokenizer == "bytes";
-  const EvalRecord record{meta_.step, evaluation->loss, evaluation->perplexity(),
+  const EvalRecord record{spent(), meta_.step, evaluation->loss, evaluation->perplexity(),
                           is_bytes ? evaluation->bits_per_token() : 0, evaluation->tokens};
   write(metrics_line(record));
   observer_.on_eval(record);
@@ -254,7 +275,7 @@ Status Session::sample() {
   std::string text;
   const auto keep = [&](std::int32_t token) {
     text += static_cast<char>(token);
-    ledger_.book(setup_.generator->token_work());
+    book(Part::sample);
     return true;
   };
   {
@@ -273,6 +294,7 @@ Status Session::checkpoint() {
   const bool is_restored = meta_.step == first_step_ && first_step_ > 0;
   if (is_restored || begun_snapshot_ == meta_.step) return {};
   const Ledger::Timer timer(ledger_, Cause::checkpoint);
+  gauges_.read(ledger_.totals());
   meta_.usage = ledger_.usage();
   SUANLI_RETURN_IF_ERROR(saver_.begin(meta_));
   begun_snapshot_ = meta_.step;
@@ -289,9 +311,17 @@ Status Session::save_last() {
   return tl::unexpected(*saver_.last_error());
 }
 
+Spent Session::spent() {
+  const meter::Usage& usage = ledger_.usage();
+  return {usage.work.total, usage.work.moved, usage};
+}
+
 void Session::record_step() {
+  const Ledger::Timer timer(ledger_, Cause::metering);
+  gauges_.read(ledger_.totals());
   const Seconds now = options_.clock->now(), booked = step_seconds();
   StepRecord record;
+  static_cast<Spent&>(record) = spent();
   record.step = meta_.step;
   record.loss = meta_.loss;
   record.grad_norm = grad_norm_;
@@ -303,7 +333,6 @@ void Session::record_step() {
     if (info_.mfu_base != MfuBase::none)
       record.mfu = info_.step_flops / record.seconds / info_.peak;
   }
-  record.flops_total = ledger_.usage().work.total;
   // A running mean of all that passes between steps, evaluations and checkpoints too.
   const auto count = static_cast<double>(meta_.step - first_step_);
   pace_ += (now - last_step_end_ - pace_) * std::max(0.02, 1 / count);
@@ -311,6 +340,7 @@ void Session::record_step() {
   last_step_end_ = now;
   last_step_seconds_ = booked;
   write(metrics_line(record));
+  const Ledger::Timer not_ours(ledger_, Cause::other);
   observer_.on_step(record);
 }
 

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "suanli/meter/budget.h"
+#include "suanli/meter/gauges.h"
 #include "suanli/meter/ledger.h"
 #include "suanli/train/batch.h"
 #include "suanli/train/metrics.h"
@@ -16,6 +17,8 @@
 #include "suanli/train/trainer.h"
 
 namespace suanli::train {
+
+WorkByPart work_by_part(const Setup& setup);
 
 // One thread.
 class Session {
@@ -47,6 +50,8 @@ class Session {
   bool is_evaluation_due(std::int64_t step) const;
   bool may_start_step();
   Status after_phase(meter::Cause cause);  // books waiting, checks the cap
+  void book(meter::Part part);
+  Spent spent();
   void record_step();
   void tell_news();
   void warn(const Error& warning);
@@ -61,10 +66,11 @@ class Session {
   Observer& observer_;
   const Schedule schedule_;
   const meter::Budget budget_;
-  const meter::Work forward_, backward_, update_;  // of one micro-batch; of one step
+  const WorkByPart work_;
   Batch batch_;
   SnapshotMeta meta_;  // of the state as it is now; its usage is the ledger's
   meter::Ledger ledger_;
+  meter::Gauges gauges_;
   StartInfo info_;
   SnapshotSaver saver_;
   std::int64_t first_step_ = 0;

@@ -12,7 +12,8 @@ namespace {
 using nlohmann::json;
 
 json print_usage(const meter::Usage& usage) {
-  json seconds = json::object(), by_op = json::object();
+  json seconds = json::object(), by_op = json::object(), runs = json::object();
+  for (const meter::Part part : meter::kParts) runs[std::string(name_of(part))] = usage.runs_of(part);
   for (const meter::Cause cause : meter::kCauses)
     seconds[std::string(name_of(cause))] = usage.of(cause).value();
   for (const auto& [op, flops] : usage.work.by_op) by_op[op] = flops.value();
@@ -20,7 +21,13 @@ json print_usage(const meter::Usage& usage) {
           {"flops_by_op", std::move(by_op)},
           {"tokens", usage.tokens.value()},
           {"steps", usage.steps},
-          {"seconds", std::move(seconds)}};
+          {"seconds", std::move(seconds)},
+          {"bytes", usage.work.moved.value()},
+          {"runs", std::move(runs)},
+          {"cpu_seconds", usage.cpu.value()},
+          {"joules", usage.joules.value()},
+          {"joules_seconds", usage.joules_over.value()},
+          {"peak_rss_bytes", usage.peak_resident.value()}};
 }
 
 // Reads fields of one object; the first that is missing or wrong is remembered, and later ones read
@@ -58,6 +65,7 @@ class Reader {
     const json* found = find(key, [](const json& v) { return v.is_object(); });
     return found ? *found : none;
   }
+  bool has(std::string_view key) const { return object_.contains(key); }
   const Status& status() const { return status_; }
 
  private:
@@ -87,13 +95,27 @@ Result<meter::Usage> parse_usage(const json& object, const std::string& place) {
   usage.tokens = Tokens(reader.whole("tokens"));
   usage.steps = reader.whole("steps");
   Reader seconds(reader.object("seconds"), place);
-  for (const meter::Cause cause : meter::kCauses)
+  for (const meter::Cause cause : meter::kCauses) {
+    // Older versions booked these two on `other`.
+    const bool is_new = cause == meter::Cause::communication || cause == meter::Cause::metering;
+    if (is_new && !seconds.has(name_of(cause))) continue;
     usage.of(cause) = Seconds(seconds.number(std::string(name_of(cause)).c_str()));
+  }
   const json& by_op = reader.object("flops_by_op");
   Reader flops(by_op, place);
   for (const auto& [op, value] : by_op.items())
     usage.work.by_op[op] = Flops(flops.number(op.c_str()));
-  for (const Reader* part : {&reader, &seconds, &flops}) SUANLI_RETURN_IF_ERROR(part->status());
+  Reader runs(reader.has("runs") ? reader.object("runs") : by_op, place);
+  if (reader.has("runs")) {  // older versions wrote none of these
+    for (const meter::Part part : meter::kParts)
+      usage.runs_of(part) = runs.whole(std::string(name_of(part)).c_str());
+    usage.work.moved = Bytes(reader.whole("bytes"));
+    usage.cpu = Seconds(reader.number("cpu_seconds"));
+    usage.joules = Joules(reader.number("joules"));
+    usage.joules_over = Seconds(reader.number("joules_seconds"));
+    usage.peak_resident = Bytes(reader.whole("peak_rss_bytes"));
+  }
+  for (const Reader* part : {&reader, &seconds, &flops, &runs}) SUANLI_RETURN_IF_ERROR(part->status());
   return usage;
 }
 

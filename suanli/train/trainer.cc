@@ -1,7 +1,9 @@
 #include "suanli/train/trainer.h"
 
+#include <algorithm>
 #include <utility>
 
+#include "suanli/base/system.h"
 #include "suanli/base/text.h"
 #include "suanli/checkpoint/local_tier.h"
 #include "suanli/graph/digest.h"
@@ -10,6 +12,7 @@
 #include "suanli/train/job_schema.h"
 #include "suanli/train/metrics.h"
 #include "suanli/train/run_folder.h"
+#include "suanli/train/run_plan.h"
 #include "suanli/train/session.h"
 #include "suanli/train/setup.h"
 #include "suanli/train/snapshots.h"
@@ -74,8 +77,8 @@ Result<Peak> find_peak(Setup& setup, const TrainOptions& options) {
   return Peak{rate, rate.value() > 0 ? MfuBase::measured : MfuBase::none};
 }
 
-StartInfo start_info(const Setup& setup, const Peak& peak, std::int64_t first_step,
-                     const std::string& folder) {
+StartInfo start_info(const Setup& setup, const Peak& peak, std::int64_t first_step, const std::string& folder,
+                     Seconds setup_time, Bytes resident_before) {
   const data::DatasetInfo& dataset = setup.dataset.info();
   return {.run_folder = folder,
           .first_step = first_step,
@@ -91,7 +94,10 @@ StartInfo start_info(const Setup& setup, const Peak& peak, std::int64_t first_st
           .memory = setup.memory,
           .recompute = setup.executor->program().target.recompute,
           .peak = peak.rate,
-          .mfu_base = peak.base};
+          .mfu_base = peak.base,
+          .setup = setup_time,
+          .resident_before = resident_before,
+          .work = {}};
 }
 
 // Where the session begins: the newest usable snapshot, or step 0.
@@ -121,16 +127,39 @@ Result<Restored> starting_point(bool resume, const checkpoint::Tier& tier, Setup
   return start;
 }
 
-// What a killed session did after its last checkpoint is spent all the same: a budget counts it.
-void book_lost_work(meter::Work& work, Flops spent) {
-  if (spent <= work.total) return;
-  work.by_op["lost"] += spent - work.total;
-  work.total = spent;
+// What a killed session did after its last checkpoint is spent all the same: a budget counts it. So are the seconds that a
+// session spent on its last snapshot.
+void book_lost_work(meter::Usage& usage, const EarlierSpent& spent, const WorkByPart& work) {
+  if (spent.flops_total < usage.work.total) return;
+  Flops named = usage.work.total;
+  if (spent.has_totals && spent.totals.total_seconds() >= usage.total_seconds()) {
+    for (std::size_t part = 0; part < work.size(); ++part) {
+      const auto runs = static_cast<double>(std::max<std::int64_t>(0, spent.totals.runs[part] - usage.runs[part]));
+      if (runs == 0) continue;
+      named += work[part].total * runs;
+      for (const auto& [op, flops] : work[part].by_op) usage.work.by_op[op] += flops * runs;
+    }
+    static_cast<meter::Totals&>(usage) = spent.totals;
+    usage.work.moved = spent.bytes_total;
+  }
+  // Lines of older versions tell no more than how much it was.
+  const Flops nameless = spent.flops_total - named;
+  if (nameless > spent.flops_total * 1e-12) usage.work.by_op["lost"] += nameless;
+  usage.work.total = std::max(spent.flops_total, named);
+}
+
+// A plan is worth having, but not worth a word if it cannot be made: `suanli meter` can still make one afterwards.
+void keep_plan(const Setup& setup, const plan::Profile* profile, const RunPaths& paths) {
+  if (!profile || profile->threads != setup.threads || profile->machine != plan::here().machine) return;
+  const auto made = plan_run(setup, *profile);
+  if (made) (void)write_file_atomic(paths.plan(), as_bytes(print_run_plan(*made)));
 }
 
 }  // namespace
 
 Result<TrainReport> train(const JobConfig& given, const TrainOptions& options) {
+  const Seconds begun = options.clock->now();
+  const Bytes resident_before = peak_resident();
   SUANLI_RETURN_IF_ERROR(check_job(given, "the job"));
   const std::string& place = given.run.dir;
   SUANLI_ASSIGN_OR_RETURN(RunFolder folder,
@@ -163,7 +192,7 @@ Result<TrainReport> train(const JobConfig& given, const TrainOptions& options) {
                 place, "raise it, or use the run as it is");
   SUANLI_ASSIGN_OR_RETURN(MetricsFile metrics,
                           MetricsFile::open(folder.paths().metrics(), start.meta.step));
-  book_lost_work(start.meta.usage.work, metrics.spent_before());
+  book_lost_work(start.meta.usage, metrics.spent_before(), work_by_part(*setup));
   if (options.resume) {
     SUANLI_RETURN_IF_ERROR(folder.update_job(job));
   } else {
@@ -171,10 +200,12 @@ Result<TrainReport> train(const JobConfig& given, const TrainOptions& options) {
     SUANLI_RETURN_IF_ERROR(folder.establish(
         job, {graph_digest, setup->dataset.digest(), tokenizer, graph::parameter_count(graph),
               utc_now(), std::string(suanli_version())}));
+    keep_plan(*setup, options.profile, folder.paths());
   }
 
   Session session(*setup, *tier, std::move(metrics), start.meta, options);
-  session.announce(start_info(*setup, peak, start.meta.step, place), start.damages);
+  session.announce(start_info(*setup, peak, start.meta.step, place, options.clock->now() - begun, resident_before),
+                   start.damages);
   return session.run();
 }
 

@@ -16,6 +16,7 @@
 #include "suanli/base/error.h"
 #include "suanli/base/units.h"
 #include "suanli/meter/ledger.h"
+#include "suanli/plan/profile.h"
 #include "suanli/train/evaluation.h"
 #include "suanli/train/job.h"
 #include "suanli/train/observer.h"
@@ -33,6 +34,9 @@ struct TrainOptions {
   // rate cap.
   FlopsPerSecond peak{};
   Clock* clock = &real_clock();
+  // Of this machine; null: none is known. A new run whose threads it was measured with then keeps a plan in its folder, which
+  // takes some milliseconds.
+  const plan::Profile* profile = nullptr;
 };
 
 struct TrainReport {
