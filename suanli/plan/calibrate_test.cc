@@ -38,7 +38,8 @@ TEST(Calibrate, GivesAProfileThatIsWhole) {
   EXPECT_TRUE(std::filesystem::is_empty(folder.path())) << "the disk's files are gone";
   const auto read = parse_profile(print_profile(*profile), "printed");
   ASSERT_TRUE(read) << read.error().to_string();
-  EXPECT_TRUE(profile_warnings(*profile, 2).empty());
+  // Nothing speaks against using it here, but that other programs may have had the cores meanwhile.
+  for (const Error& warning : profile_warnings(*profile, 2)) EXPECT_EQ(warning.place, "profile.waited_share");
   EXPECT_EQ(profile->threads, 2);
   EXPECT_TRUE(profile->quick);
   ASSERT_TRUE(profile->disk);
