@@ -286,8 +286,8 @@ Status check_devices(const SolveQuestion& question, const RunModel& model, const
                 format("no number of devices ends this in %.4g days: about %.3g would end first, after %.3g days; with more, "
                        "faults come faster than work is kept",
                        *question.days, size.devices, model.evaluate(expected, size).time_s / kSecondsPerDay),
-                "", "give more days, fewer tokens, or machines that fail less (--fault-preset, --mtbf); `suanli plan sweep` lays out "
-                "each number of devices anew");
+                "", "give more days, fewer tokens, or machines that fail less (--fault-preset, --mtbf); "
+                "`suanli plan sweep` lays out each number of devices anew");
   std::vector<std::string> without;
   for (std::size_t i = 0; i < assumptions.size(); ++i) {
     const Interval& value = assumptions[i].value;
