@@ -7,6 +7,7 @@
 #include "suanli/base/text.h"
 #include "suanli/cli/output.h"
 #include "suanli/cli/plan_job.h"
+#include "suanli/cli/plan_report.h"
 #include "suanli/cli/progress.h"
 #include "suanli/cli/table.h"
 #include "suanli/plan/exchange.h"
@@ -186,10 +187,6 @@ const char* conclusion(const Extremes& extremes) {
   return extremes.lowest == extremes.highest ? ": the two are alike." : ", which their intervals do not tell apart.";
 }
 
-Json interval_json(const Interval& interval) {
-  return {{"low", interval.low}, {"expected", interval.expected}, {"high", interval.high}};
-}
-
 Json side_json(const NamedSide& side) {
   return {{"file", side.file},
           {"dtype", side.arithmetic ? Json(engine::name_of(*side.arithmetic)) : Json(nullptr)},
@@ -211,9 +208,9 @@ Json job_json(const plan::JobExchange& job) {
           {"a_dtype", engine::name_of(job.a_arithmetic)},
           {"b_dtype", engine::name_of(job.b_arithmetic)},
           {"step_flops", job.flops},
-          {"a_step_s", interval_json(job.a_seconds)},
-          {"b_step_s", interval_json(job.b_seconds)},
-          {"ratio", interval_json(job.ratio)},
+          {"a_step_s", json_of(job.a_seconds)},
+          {"b_step_s", json_of(job.b_seconds)},
+          {"ratio", json_of(job.ratio)},
           {"parts", std::move(parts)}};
 }
 
@@ -235,9 +232,9 @@ Result<int> compare_profiles(const CompareProfilesOptions& options) {
       rates_json.push_back({{"group", each.group},
                             {"subject", each.subject},
                             {"unit", each.unit},
-                            {"a", interval_json(each.a)},
-                            {"b", interval_json(each.b)},
-                            {"ratio", interval_json(each.ratio)},
+                            {"a", json_of(each.a)},
+                            {"b", json_of(each.b)},
+                            {"ratio", json_of(each.ratio)},
                             {"why", each.why}});
     for (const plan::JobExchange& each : jobs) jobs_json.push_back(job_json(each));
     for (const Error& each : warnings) warnings_json.push_back(json_of(each));

@@ -101,16 +101,12 @@ std::string planned_text(const Planned& planned) {
   return table.to_string() + reasons + notes + "The plan was " + planned.source + ".\n";
 }
 
-Json interval_json(const plan::Interval& interval) {
-  return {{"low", interval.low}, {"expected", interval.expected}, {"high", interval.high}};
-}
-
 Json planned_json(const Planned& planned) {
   Json items = Json::array();
   for (const Deviation& item : planned.items)
     items.push_back({{"item", item.item},
                      {"unit", item.unit},
-                     {"planned", interval_json(item.planned)},
+                     {"planned", json_of(item.planned)},
                      {"actual", item.actual},
                      {"deviation", item.relative()},
                      {"inside", item.is_inside()},

@@ -72,11 +72,11 @@ std::string reasons_text(const plan::Report& report) {
   return text;
 }
 
+}  // namespace
+
 Json json_of(const plan::Interval& interval) {
   return {{"low", interval.low}, {"expected", interval.expected}, {"high", interval.high}};
 }
-
-}  // namespace
 
 std::string value_text(double value, std::string_view unit) {
   if (!std::isfinite(value)) return "unknown";

@@ -15,6 +15,9 @@ inline constexpr const char* kWhyFlagHelp = "Explain each figure: its formula, i
 std::string value_text(double value, std::string_view unit);
 std::string interval_text(const plan::Interval& interval, std::string_view unit);
 
+// {"low", "expected", "high"}: the one form of an interval in JSON.
+Json json_of(const plan::Interval& interval);
+
 // A table of figures; with `why`, below each its formula, and all assumptions with their sources, and the notes.
 std::string plan_text(const plan::Report& report, bool why);
 // {"figures": {KEY: {"low", "expected", "high", "unit", "why", "influences"}}, "assumptions": [...], "warnings": [...],

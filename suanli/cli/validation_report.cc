@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "suanli/base/text.h"
+#include "suanli/cli/plan_report.h"
 #include "suanli/cli/table.h"
 
 namespace suanli::cli {
@@ -97,10 +98,6 @@ std::string why_text(const plan::Validation& validation) {
   return assumed.empty() ? text : text + "\nassumed, for want of a column:\n" + assumed;
 }
 
-Json json_of_interval(const plan::Interval& interval) {
-  return {{"low", interval.low}, {"expected", interval.expected}, {"high", interval.high}};
-}
-
 Json json_of_summary(const plan::ErrorSummary& summary) {
   return {{"quantity", summary.quantity}, {"rows", summary.rows}, {"median_error", summary.median}, {"p90_error", summary.p90}};
 }
@@ -139,7 +136,7 @@ Json validation_json(const std::string& file, const plan::Validation& validation
                     {"unit", row.run.unit},
                     {"level", plan::name_of(row.level)},
                     {"published", row.run.value},
-                    {"predicted", json_of_interval(row.predicted)},
+                    {"predicted", json_of(row.predicted)},
                     {"error", row.error},
                     {"within", has_interval(row.level) ? Json(row.is_within) : Json(nullptr)},
                     {"source_left_out", row.leaves_source_out},
@@ -172,8 +169,8 @@ Json validation_json(const std::string& file, const plan::Validation& validation
           {"step_coverage", json_of_coverage(validation.step_coverage)},
           {"run_coverage", json_of_coverage(validation.run_coverage)},
           {"measured_run_coverage", json_of_coverage(validation.measured_run_coverage)},
-          {"step_spread", json_of_interval(validation.step_spread)},
-          {"run_factor", json_of_interval(validation.run_factor)},
+          {"step_spread", json_of(validation.step_spread)},
+          {"run_factor", json_of(validation.run_factor)},
           {"constants", std::move(constants)}};
 }
 

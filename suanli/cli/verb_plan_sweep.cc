@@ -78,18 +78,14 @@ Result<plan::SweepQuestion> question_of(const Options& options) {
   return question;
 }
 
-Json interval_json(const plan::Interval& interval) {
-  return {{"low", interval.low}, {"expected", interval.expected}, {"high", interval.high}};
-}
-
 Json sweep_json(const plan::Sweep& sweep) {
   Json points = Json::array(), left_out = Json::array(), warnings = Json::array();
   for (const plan::SweepPoint& each : sweep.points)
     points.push_back({{"device", each.device},
                       {"count", each.count},
-                      {"time_s", interval_json(each.time_s)},
-                      {"money_usd", interval_json(each.money_usd)},
-                      {"mfu", interval_json(each.mfu)},
+                      {"time_s", json_of(each.time_s)},
+                      {"money_usd", json_of(each.money_usd)},
+                      {"mfu", json_of(each.mfu)},
                       {"on_frontier", each.is_on_frontier}});
   for (const auto& each : sweep.left_out)
     left_out.push_back({{"device", each.device}, {"count", each.count}, {"reason", json_of(each.reason)}});
