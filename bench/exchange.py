@@ -2,9 +2,10 @@
 """Rates of exchange of this machine with itself: 1 thread and 2, f32 and bf16.
 
 Calibrates, predicts the steps of two jobs of different shape on each of the four, and measures them: one number does not exist,
-and the prediction says which number holds for which job. Calibrations and measurements alternate (`--rounds`), since a shared
-machine swings within minutes; figures are medians over the rounds. Targets: every predicted step within 15 % of the measured one,
-and every rate of exchange too. A target that is missed makes the exit code 1.
+and the prediction says which number holds for which job. A shared machine swings within minutes: each round (`--rounds`) measures
+right before its calibration and right after it, and is judged by itself. Figures, errors too, are medians over the rounds.
+Targets: every predicted step within 15 % of the measured one, and every rate of exchange too. A target that is missed makes the
+exit code 1.
 
     bench/exchange.py                        # build/release's suanli
     bench/exchange.py --suanli PATH --rounds 3 --json
@@ -44,6 +45,15 @@ def median(values):
     return statistics.median(values)
 
 
+def measure(suanli, paths, threads, dtypes):
+    steps = {}
+    for name, path in paths.items():
+        for dtype in dtypes:
+            found = call(suanli, "explain", path, "--measure", "--set", f"train.dtype={dtype}", "--set", f"run.threads={threads}")
+            steps[name, (threads, dtype)] = found["measured"]["step_ms_median"] / 1e3
+    return steps
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--suanli", default="build/release/suanli/cli/suanli")
@@ -66,6 +76,7 @@ def main():
             for threads in options.threads:
                 print(f"round {round_ + 1} of {options.rounds}, {threads} thread(s)", file=sys.stderr)
                 profile = os.path.join(folder, "profile.json")
+                before = measure(options.suanli, paths, threads, dtypes)
                 calibrated = call(options.suanli, "calibrate", "--quick", "--threads", str(threads), "--out", profile)
                 for rate in calibrated["matmuls"]:
                     if rate["shape_class"] == "square":
@@ -75,11 +86,9 @@ def main():
                 for name, job in zip(JOBS, compared["jobs"]):
                     predicted[name, (threads, "f32")].append(job["a_step_s"]["expected"])
                     predicted[name, (threads, "bf16")].append(job["b_step_s"]["expected"])
-                for name in JOBS:
-                    for dtype in dtypes:
-                        found = call(options.suanli, "explain", paths[name], "--measure", "--set", f"train.dtype={dtype}",
-                                     "--set", f"run.threads={threads}")
-                        measured[name, (threads, dtype)].append(found["measured"]["step_ms_median"] / 1e3)
+                after = measure(options.suanli, paths, threads, dtypes)
+                for key in before:
+                    measured[key].append((before[key] + after[key]) / 2)
 
     base = sides[0]
     rows = []
@@ -87,11 +96,13 @@ def main():
         row = {"threads": side[0], "dtype": side[1], "square_flops_per_s": median(square[side]),
                "square_ratio": median(square[side]) / median(square[base])}
         for name in JOBS:
-            guess, truth = median(predicted[name, side]), median(measured[name, side])
-            row[name] = {"predicted_s": guess, "measured_s": truth, "error": guess / truth - 1,
-                         "predicted_ratio": median(predicted[name, base]) / guess,
-                         "measured_ratio": median(measured[name, base]) / truth}
-            row[name]["ratio_error"] = row[name]["predicted_ratio"] / row[name]["measured_ratio"] - 1
+            guesses, truths = predicted[name, side], measured[name, side]
+            guessed = [of_base / each for of_base, each in zip(predicted[name, base], guesses)]
+            true = [of_base / each for of_base, each in zip(measured[name, base], truths)]
+            row[name] = {"predicted_s": median(guesses), "measured_s": median(truths),
+                         "error": median(guess / truth - 1 for guess, truth in zip(guesses, truths)),
+                         "predicted_ratio": median(guessed), "measured_ratio": median(true),
+                         "ratio_error": median(guess / truth - 1 for guess, truth in zip(guessed, true))}
         rows.append(row)
     worst = {what: max(abs(row[name][what]) for row in rows for name in JOBS) for what in ("error", "ratio_error")}
     missed = [what for what in worst if worst[what] > TARGET]

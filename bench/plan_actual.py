@@ -4,9 +4,9 @@
     bench/plan_actual.py                                  # every example in bf16, a full calibration before each
     bench/plan_actual.py tiny bible-small --dtype f32,bf16 --quick --rounds 3
 
-Each round calibrates the machine, trains some steps of the example in a folder that is thrown away, with the profile at hand as
-`suanli train` finds it, and asks `suanli meter` how far the run was from the plan it had kept. Figures are medians over rounds; a
-shared machine drifts within minutes, which is why each round has its own calibration. Where the example's own dataset is not
+Each round trains some steps of the example in a folder that is thrown away, calibrates the machine, and trains the same again with
+the profile at hand as `suanli train` finds it; `suanli meter` tells how far that run was from the plan it had kept. A shared machine
+drifts within minutes: actual is the mean of the runs before and after the calibration, and figures are medians over rounds. Where the example's own dataset is not
 there, the King James Bible's bytes stand in for it: the graph, and so the work, is the same. Targets: the step time and the time
 of the whole run within 10 % of the plan, and the operations exactly as planned. A target that is missed makes the exit code 1.
 """
@@ -25,7 +25,7 @@ EXACT = 1e-9  # operations are sums of many terms, whose last digits depend on t
 # Of each example: how many steps show its step time, and what is set for that. A step of gpt2-124m has 128 micro-batches, which
 # would take an hour; two show the same work for each.
 EXAMPLES = {
-    "tiny": (300, ["eval.every=50"]),
+    "tiny": (1000, ["eval.every=250"]),
     "bible-small": (60, ["eval.every=30"]),
     "gpt2-124m": (4, ["train.micro_batches=2", "eval.every=0", "eval.batches=1", "checkpoint.every=0"]),
 }
@@ -62,23 +62,32 @@ def run(words, folder, **more):
     return done.stdout
 
 
-def one_round(args, folder, name, dtype, number):
-    threads = ["--threads", str(args.threads)] if args.threads else []
-    cache = folder / "cache/suanli"
-    cache.mkdir(parents=True, exist_ok=True)
-    run([args.suanli, "calibrate", "--out", str(cache / "profile.json")] + (["--quick"] if args.quick else []) + threads, folder)
+def train(args, folder, name, dtype, path):
     steps, sets = EXAMPLES[name]
-    path = folder / ("%s-%s-%d" % (name, dtype, number))
     words = [args.suanli, "train", str(ROOT / "examples" / (name + ".toml")), "--run", str(path), "--quiet"]
     sets = ["data.path=" + args.data, "train.steps=%d" % steps, "train.warmup_steps=1", "train.dtype=" + dtype, "sample.every=0",
             "run.threads=%d" % args.threads] + sets
     for each in sets:
         words += ["--set", each]
     run(words, folder)
-    meter = json.loads(run([args.suanli, "meter", str(path), "--json"], folder))
+    return json.loads(run([args.suanli, "meter", str(path), "--json"], folder))
+
+
+def one_round(args, folder, name, dtype, number):
+    threads = ["--threads", str(args.threads)] if args.threads else []
+    cache = folder / "cache/suanli"
+    cache.mkdir(parents=True, exist_ok=True)
+    path = folder / ("%s-%s-%d" % (name, dtype, number))
+    before = train(args, folder, name, dtype, path.with_suffix(".before"))["figures"]
+    run([args.suanli, "calibrate", "--out", str(cache / "profile.json")] + (["--quick"] if args.quick else []) + threads, folder)
+    meter = train(args, folder, name, dtype, path)
     if not meter["planned"]:
         sys.exit("the run kept no plan: is %s of this machine and number of threads?" % (cache / "profile.json"))
     items = {item["item"]: item for item in meter["planned"]["items"]}
+    for item, figure in (("step time", "step_time_s"), ("time", "time_s")):
+        planned, actual = items[item]["planned"], (before[figure]["expected"] + items[item]["actual"]) / 2
+        items[item].update(actual=actual, deviation=actual / planned["expected"] - 1,
+                           inside=planned["low"] <= actual <= planned["high"])
     return {"step": items["step time"], "time": items["time"], "flops": items["FLOPs"],
             "busy_cores": meter["figures"]["busy_cores"]["expected"], "threads": meter["sessions"][-1]["threads"]}
 

@@ -212,9 +212,11 @@ TEST_F(CliMeter, ThePlanThatWasKeptIsHeldAgainstTheRun) {
   const auto interval = [](double expected) {
     return json{{"low", expected * 0.5}, {"expected", expected}, {"high", expected * 2}};
   };
-  json plan = {{"format", "suanli-run-plan"}, {"version", 1}, {"made", "2026-11-22T03:34:00Z"}, {"profile_machine", "CPU"},
+  json plan = {{"format", "suanli-run-plan"}, {"version", 2}, {"made", "2026-11-22T03:34:00Z"}, {"profile_machine", "CPU"},
                {"profile_time", "2026-11-22T03:33:00Z"}, {"threads", 99}, {"dtype", found["sessions"][0]["dtype"]},
                {"step_seconds", interval(step)}, {"evaluation_seconds", interval(0)}, {"sample_seconds", interval(0)},
+               {"snapshot_copy_seconds", interval(0)}, {"snapshot_stall_seconds", interval(0)},
+               {"snapshot_write_seconds", interval(0)},
                {"step_flops", found["flops"].get<double>() / 20}, {"evaluation_flops", 0}, {"sample_flops", 0},
                {"evaluation_batches", 0}, {"memory_bytes", 1 << 20}, {"unmeasured", json::array()}};
   put(folder_ / "run/plan.json", plan.dump());

@@ -1,7 +1,7 @@
 // Measures what this machine can do: its limits, bare matrix products, the kernel calls of small training steps, its disk.
 //
 // All are measured in rounds that alternate, so that each figure sees the whole length of the calibration: machines that are
-// shared swing within seconds. A figure is the median over the rounds; its interval reaches from the 20th to the 80th
+// shared swing within seconds. A figure is the median over the rounds; its interval reaches from the 10th to the 90th
 // percentile of the rounds, or as far as calibrations were seen to differ from one another, whichever is wider (samples.h,
 // kFloor...). Rounds in which other programs had the cores do not count if others are left (core_wait.h).
 #pragma once

@@ -116,8 +116,8 @@ TEST(Samples, DisturbedOnesCountOnlyWhereThereAreTooFewOthers) {
   samples.add(3);
   EXPECT_EQ(samples.median(), 2) << "of the quiet three";
   const Interval narrow = samples.interval(0.1), wide = samples.interval(0.9);
-  EXPECT_NEAR(narrow.low, 1.4, 1e-12);
-  EXPECT_NEAR(narrow.high, 2.6, 1e-12);
+  EXPECT_NEAR(narrow.low, 1.2, 1e-12);
+  EXPECT_NEAR(narrow.high, 2.8, 1e-12);
   EXPECT_NEAR(wide.low, 0.2, 1e-12);
   EXPECT_NEAR(wide.high, 3.8, 1e-12);
 }

@@ -32,7 +32,7 @@ Result<Member> member_of(const FleetMember& member, const JobPrograms& programs)
   }
   JobHost& host = result.host;
   // All that computes takes the longer the less of the machine may be used.
-  for (Interval* each : {&host.compute, &host.evaluation_batch, &host.sample_token, &host.snapshot_stall})
+  for (Interval* each : {&host.compute, &host.evaluation_batch, &host.sample_token, &host.snapshot.stall})
     *each = scaled(*each, 1 / machine.share);
   const auto count = static_cast<double>(programs.step->micro_batches);
   result.pace = {.micro_batch = scaled(host.compute, (1 - host.update_share) / count),
@@ -133,8 +133,9 @@ JobHost joined(const std::vector<FleetMember>& members, const std::vector<Member
       if (other.expected > worst.expected) worst = other;
     };
     worse(host.start, one.start);
-    worse(host.snapshot_stall, one.snapshot_stall);
-    worse(host.snapshot_write, one.snapshot_write);
+    worse(host.snapshot.copy, one.snapshot.copy);
+    worse(host.snapshot.stall, one.snapshot.stall);
+    worse(host.snapshot.write, one.snapshot.write);
     // Evaluations and samples are made by one machine while the others wait: by the fastest.
     if (one.evaluation_batch.expected < host.evaluation_batch.expected) host.evaluation_batch = one.evaluation_batch;
     if (one.sample_token.expected < host.sample_token.expected) host.sample_token = one.sample_token;

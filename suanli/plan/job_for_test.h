@@ -53,8 +53,7 @@ inline JobHost host_for_test() {
   host.compute = {8, 10, 14};
   host.evaluation_batch = {1, 1, 1};
   host.start = {2, 2, 2};
-  host.snapshot_stall = {0.5, 0.5, 0.5};
-  host.snapshot_write = {4, 4, 4};
+  host.snapshot = {.copy = {0.2, 0.2, 0.2}, .stall = {0.5, 0.5, 0.5}, .write = {4, 4, 4}};
   host.dense_peak = 1e9;
   host.watts = {50, 100, 200};
   return host;

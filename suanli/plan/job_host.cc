@@ -7,13 +7,11 @@
 #include "suanli/base/text.h"
 #include "suanli/plan/power.h"
 #include "suanli/plan/program_time.h"
+#include "suanli/plan/snapshot_time.h"
 
 namespace suanli::plan {
 namespace {
 
-// Assumed: bytes that one core copies, digests (SHA-256) and hands to the disk, per second.
-constexpr Interval kSnapshotRate{0.35e9, 0.7e9, 1.4e9};
-constexpr Interval kUnknownDisk{0.1e9, 0.5e9, 2e9};  // assumed: a disk of a network to one of flash
 // Initial values drawn per second, all threads (docs/benchmarks.md: 124 million in 0.61 to 0.79 s), and the rest of a start:
 // process, graph, program, the product that MFU is measured against.
 constexpr Interval kValuesPerSecond{1.2e8, 1.8e8, 2.5e8};
@@ -26,11 +24,9 @@ constexpr double kUsualMatmulShare = 0.7;  // assumed: of the dense peak, where 
 constexpr double kLaunch = 5e-6;           // assumed: seconds of a kernel that does next to nothing
 constexpr Interval kDeviceCopy{5e9, 2e10, 5e10};  // assumed: bytes per second from an accelerator to its host
 
-Interval over(double amount, const Interval& rate) { return {amount / rate.high, amount / rate.expected, amount / rate.low}; }
-
 void set_start(JobHost& host, const JobPrograms& programs) {
-  host.start = sum(kFixedStart, over(static_cast<double>(programs.parameters), kValuesPerSecond));
-  host.start = sum(host.start, over(static_cast<double>(programs.dataset.value()), kDigestRate));
+  host.start = sum(kFixedStart, seconds_over(static_cast<double>(programs.parameters), kValuesPerSecond));
+  host.start = sum(host.start, seconds_over(static_cast<double>(programs.dataset.value()), kDigestRate));
   host.start_source = "0.8 s, initial values at 180 M/s, the dataset's digests at 1 GB/s (docs/benchmarks.md)";
 }
 
@@ -144,13 +140,7 @@ Result<JobHost> profile_host(const Profile& profile, const std::string& source, 
                           times_of(programs, [&](const auto& program) { return program_time(program, profile); }));
   set_times(host, times, "each kernel call of the program, as " + source + " measured its class");
   set_start(host, programs);
-  const auto state = static_cast<double>(programs.step->memory.state.value());
-  const Interval digest = over(state, kSnapshotRate);
-  // Copying (a read and a write) uses the memory of all cores, digesting and writing one core of those that compute.
-  host.snapshot_stall = sum(over(2 * state, profile.copy), scaled(digest, 1.0 / profile.threads));
-  const Interval disk = profile.disk ? profile.disk->write : kUnknownDisk;
-  host.snapshot_write = sum(digest, over(state, disk));
-  if (profile.disk) host.snapshot_write = sum(host.snapshot_write, profile.disk->sync_seconds);
+  host.snapshot = snapshot_time(profile, programs.step->memory.state);
   host.snapshot_source = "the state's " + format_bytes(programs.step->memory.state) + ": memory and disk as " + source +
                          " measured them" + (profile.disk ? "" : " (no disk: 0.1 to 2 GB/s assumed)") +
                          ", one core at 0.35 to 1.4 GB/s (assumed) for digests";
@@ -180,8 +170,8 @@ Result<JobHost> device_host(const Accelerator& device, const JobPrograms& progra
   host.notes.push_back("suanli has not run on " + device.name + ": its step is a roofline over the calls of the CPU program");
   set_start(host, programs);
   const auto state = static_cast<double>(programs.step->memory.state.value());
-  host.snapshot_stall = over(state, kDeviceCopy);
-  host.snapshot_write = sum(over(state, kSnapshotRate), over(state, kUnknownDisk));
+  host.snapshot.copy = host.snapshot.stall = seconds_over(state, kDeviceCopy);
+  host.snapshot.write = sum(seconds_over(state, kSnapshotRate), seconds_over(state, kUnknownDisk));
   host.snapshot_source = "assumed: 5 to 50 GB/s to the host, then 0.1 to 2 GB/s to disk";
   host.dense_peak = rate.dense_peak.value();
   host.peak_source = format_si(host.dense_peak, "FLOP/s") + ", dense, of " + device.name;

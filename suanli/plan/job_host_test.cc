@@ -58,9 +58,9 @@ TEST(JobHost, PowerIsGivenMeasuredOrMarkedAsAnEstimate) {
 TEST(JobHost, SnapshotsTakeTheLongerTheSlowerTheDisk) {
   const JobForTest job;
   Profile profile = profile_for_test();
-  const double slow = profile_host(profile, "a", job.programs(), std::nullopt)->snapshot_write.expected;
+  const double slow = profile_host(profile, "a", job.programs(), std::nullopt)->snapshot.write.expected;
   profile.disk->write = {1e9, 2e9, 3e9};
-  EXPECT_LT(profile_host(profile, "a", job.programs(), std::nullopt)->snapshot_write.expected, slow);
+  EXPECT_LT(profile_host(profile, "a", job.programs(), std::nullopt)->snapshot.write.expected, slow);
   profile.disk.reset();
   EXPECT_THAT(profile_host(profile, "a", job.programs(), std::nullopt)->snapshot_source, HasSubstr("assumed"));
 }

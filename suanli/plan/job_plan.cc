@@ -29,9 +29,11 @@ std::vector<Assumption> assumptions_of(const JobWork& work, const JobHost& host,
     all.push_back({"evaluation_batch_s", "one batch of an evaluation", host.evaluation_batch, "s", host.compute_source});
   if (work.samples > 0)
     all.push_back({"sample_token_s", "one token of a sample", host.sample_token, "s", host.compute_source});
-  all.push_back({"snapshot_stall_s", "computing that a snapshot takes away", host.snapshot_stall, "s", host.snapshot_source});
+  all.push_back({"snapshot_copy_s", "of a snapshot, until training may go on", host.snapshot.copy, "s", host.snapshot_source});
+  all.push_back({"snapshot_stall_s", "computing that a snapshot takes away, its copy included", host.snapshot.stall, "s",
+                 host.snapshot_source});
   all.push_back(
-      {"snapshot_write_s", "until a snapshot is durable, beside computing", host.snapshot_write, "s", host.snapshot_source});
+      {"snapshot_write_s", "until a snapshot is durable, beside computing", host.snapshot.write, "s", host.snapshot_source});
   all.insert(all.end(), terms.faults.begin(), terms.faults.end());
   for (Assumption& each : recovery_assumptions()) all.push_back(std::move(each));
   all.push_back({"watts", "power of the machines under load", host.watts, "W", host.watts_source});
@@ -89,7 +91,7 @@ class Model {
     interval_ = std::min(every, steps_) * step_;
     // A snapshot waits for the one before it to be written.
     stall_ = v_["snapshot_stall_s"] + (snapshots_of(work_) > 1 ? std::max(0.0, v_["snapshot_write_s"] - interval_) : 0);
-    stalls_ = static_cast<double>(snapshots_of(work_)) * stall_ + v_["snapshot_write_s"];
+    stalls_ = static_cast<double>(snapshots_of(work_) - 1) * stall_ + v_["snapshot_copy_s"] + v_["snapshot_write_s"];
     mean_time_ = mean_time_between_faults(v_, host_.nodes);
     useful_ = v_["start_s"] + steps_ * step_ + evaluation_ + samples_;
     recovery_ = v_["detection_s"] + v_["restart_s"];
@@ -113,7 +115,7 @@ class Model {
     add("evaluation_time_s", evaluation_,
         format_count(work_.evaluations) + " evaluations of " + format_count(work_.evaluation_batches) + " batches");
     add("sample_time_s", samples_, format_count(work_.samples) + " samples of " + format_count(work_.sample_tokens) + " tokens");
-    add("checkpoint_time_s", stalls_, format_count(snapshots_of(work_)) + " snapshots x stall, and writing the last");
+    add("checkpoint_time_s", stalls_, format_count(snapshots_of(work_)) + " snapshots: a stall for each but the last, which is copied and written");
     add("fault_time_s", time_ - useful_ - stalls_, "detection, restart and half an interval of lost work for each fault");
   }
 

@@ -14,6 +14,7 @@
 #include "suanli/graph/graph.h"
 #include "suanli/plan/interval.h"
 #include "suanli/plan/report.h"
+#include "suanli/plan/snapshot_time.h"
 #include "suanli/plan/transformer.h"
 
 namespace suanli::plan {
@@ -72,8 +73,7 @@ struct JobHost {
   Interval evaluation_batch, sample_token;
   Interval start;                     // until the first step
   std::string start_source;
-  Interval snapshot_stall;            // computing time that one snapshot takes away
-  Interval snapshot_write;            // until one is durable, beside computing
+  SnapshotTime snapshot;
   std::string snapshot_source;
   double dense_peak = 0;              // FLOP/s of the program's arithmetic, all devices; 0: unknown
   std::string peak_source;

@@ -116,9 +116,13 @@ Report estimate(std::vector<Assumption> assumptions, const std::function<Figures
       (deviation > 0 ? deviations.up : deviations.down) += deviation * deviation;
       deviations.by_assumption[mover[i]] += deviation * deviation;
     }
-    SUANLI_CHECK(figure_kind(expected[f].key).key == expected[f].key);
-    report.figures.push_back({expected[f].key, interval_of(value, move, deviations), expected[f].why,
-                              influences_of(deviations, assumptions)});
+    const FigureKind& kind = figure_kind(expected[f].key);
+    Interval interval = interval_of(value, move, deviations);
+    // A fraction that is a part of the whole at every end is one for all of them together.
+    const bool is_part = kind.unit == "fraction" && value <= 1 &&
+                         std::ranges::all_of(moved, [&](const Figures& each) { return each[f].value <= 1; });
+    if (is_part) interval.high = std::min(interval.high, 1.0);
+    report.figures.push_back({expected[f].key, interval, expected[f].why, influences_of(deviations, assumptions)});
   }
   report.assumptions = std::move(assumptions);
   return report;

@@ -23,14 +23,14 @@ class Samples {
   }
   double median() const { return meter::median(values()); }
 
-  // Median, and the 20th and 80th percentile, but at least `floor` (a fraction) to each side. The rounds of one calibration see
-  // how the machine swings within it, which is more than medians of several calibrations swing; `floor` is for what it does
-  // between them. Together they hold four of five repetitions (docs/benchmarks.md).
+  // Median, and the 10th and 90th percentile, but at least `floor` (a fraction) to each side. The rounds of one calibration see
+  // how the machine swings within it; `floor` is for what a quiet one does between calibrations. Together they are to hold four
+  // of five repetitions; how far they do is in docs/benchmarks.md.
   Interval interval(double floor) const {
     const std::vector<double> counted = values();
     const double expected = meter::median(counted);
-    return {std::min(meter::quantile(counted, 0.2), expected * (1 - floor)), expected,
-            std::max(meter::quantile(counted, 0.8), expected * (1 + floor))};
+    return {std::min(meter::quantile(counted, 0.1), expected * (1 - floor)), expected,
+            std::max(meter::quantile(counted, 0.9), expected * (1 + floor))};
   }
 
  private:

@@ -243,6 +243,12 @@ bool is_near(const RunSize& a, const RunSize& b) {
   return close(a.parameters, b.parameters) && close(a.tokens, b.tokens) && close(a.devices, b.devices);
 }
 
+// The nearest number that can be laid out, as one would order them.
+std::int64_t orderable(double count) {
+  const double unit = count <= 8 ? 1 : count <= 512 ? 8 : count <= 8192 ? 64 : 512;
+  return std::llround(std::max(1.0, std::round(count / unit)) * unit);
+}
+
 // Half the way, on a logarithmic scale, so that it does not swing.
 void move_towards(const RunSize& size, const SolveQuestion& question, const SettledRun& settled, LargeRun& run) {
   const auto between = [](double old, double found, double least, double most) {
@@ -252,11 +258,36 @@ void move_towards(const RunSize& size, const SolveQuestion& question, const Sett
     run.model.parameters = between(run.model.parameters, size.parameters, 1e3, 1e18);
   run.tokens = size.tokens;
   if (question.run.cluster.devices == 0 && size.devices > 0) {
-    // A number that can be laid out, as one would order them.
     const double count = between(static_cast<double>(run.cluster.devices), size.devices, 1, 1e9);
-    const double unit = count <= 8 ? 1 : count <= 512 ? 8 : count <= 8192 ? 64 : 512;
-    run.cluster.devices = std::llround(std::max(1.0, std::round(count / unit)) * unit);
+    run.cluster.devices = orderable(count);
   }
+}
+
+// The layout of one number of devices may keep no time at all where another number, laid out for itself, does: looks for the
+// fewest whose own layout ends in time, and leaves `run` and `settled` there. False, and nothing changed: there are none.
+Result<bool> lay_out_for_time(const SolveQuestion& question, const RunSize& known, LargeRun& run, SettledRun& settled) {
+  constexpr double kMostTried = 1e6, kFactor = 1.25;
+  LargeRun tried = run;
+  for (double count = 1; count <= kMostTried; count *= kFactor) {
+    const std::int64_t before = std::exchange(tried.cluster.devices, orderable(count));
+    if (tried.cluster.devices == before) continue;
+    const Result<SettledRun> found = settle_run(tried);
+    if (!found) continue;  // no layout of this number fits
+    const RunModel model(tried, *found);
+    SUANLI_ASSIGN_OR_RETURN(const std::vector<Assumption> assumptions, model.assumptions());
+    RunSize size = known;
+    size.devices = static_cast<double>(tried.cluster.devices);
+    if (model.evaluate(Values(assumptions), size).time_s > *question.days * kSecondsPerDay) continue;
+    run = tried;
+    settled = *found;
+    const std::string devices = std::to_string(run.cluster.devices);
+    settled.warnings.push_back({ErrorCode::usage,
+                                "of the numbers tried, each a quarter larger, " + devices + " devices are the fewest that end in " +
+                                    "time when laid out for themselves: what is said here is of their layout",
+                                "--days", "count on " + devices + " devices: `suanli plan llm --count " + devices + "`"});
+    return true;
+  }
+  return false;
 }
 
 Status check_solvable(const SolveQuestion& question, const Report& report) {
@@ -286,8 +317,7 @@ Status check_devices(const SolveQuestion& question, const RunModel& model, const
                 format("no number of devices ends this in %.4g days: about %.3g would end first, after %.3g days; with more, "
                        "faults come faster than work is kept",
                        *question.days, size.devices, model.evaluate(expected, size).time_s / kSecondsPerDay),
-                "", "give more days, fewer tokens, or machines that fail less (--fault-preset, --mtbf); "
-                "`suanli plan sweep` lays out each number of devices anew");
+                "", "give more days, fewer tokens, or machines that fail less (--fault-preset, --mtbf)");
   std::vector<std::string> without;
   for (std::size_t i = 0; i < assumptions.size(); ++i) {
     const Interval& value = assumptions[i].value;
@@ -350,6 +380,17 @@ Result<Report> solve(const SolveQuestion& question) {
     if (round > 0 && is_near(size, last)) break;
     last = size;
     move_towards(size, question, settled, run);
+  }
+  if (question.unknown == Unknown::devices && question.days) {
+    const RunModel model(run, settled);
+    const Solver solver(question, model, known);
+    const Values expected(assumptions);
+    if (!solver.is_in_time(expected, solver.size(expected))) {
+      SUANLI_ASSIGN_OR_RETURN(const bool found, lay_out_for_time(question, known, run, settled));
+      if (found) {
+        SUANLI_ASSIGN_OR_RETURN(assumptions, RunModel(run, settled).assumptions());
+      }
+    }
   }
   const RunModel model(run, settled);
   const Solver solver(question, model, known);

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 
 namespace suanli::plan {
@@ -183,6 +184,24 @@ TEST(Solve, FindsTheFewestWhereMoreTakeLonger) {
   };
   EXPECT_LT(devices, 5000);
   EXPECT_NEAR(days(std::ceil(devices)), 0.25, 0.02);
+}
+
+// The layout that the search settles for fails; 56 devices, laid out for themselves, take 0.234 days.
+TEST(Solve, LaysOutOtherNumbersBeforeItGivesUp) {
+  SolveQuestion asked = question(Unknown::devices);
+  asked.run.model.parameters = 1e9;
+  asked.run.tokens = 2e10;
+  asked.run.fault_preset = "preemptible";
+  asked.days = 0.25;
+  const auto report = solve(asked);
+  ASSERT_TRUE(report) << report.error().to_string();
+  EXPECT_LE(report->find("goodput")->value.high, 1);
+  const std::string tried = "of the numbers tried, each a quarter larger, ";
+  const auto told = std::ranges::find_if(report->warnings, [&](const Error& each) { return each.message.starts_with(tried); });
+  ASSERT_NE(told, report->warnings.end());
+  LargeRun run = asked.run;
+  run.cluster.devices = std::stoll(told->message.substr(tried.size()));
+  EXPECT_LE(expected(plan_large_run(run).value().report, "time_s") / 86400, 0.25);
 }
 
 }  // namespace

@@ -10,8 +10,13 @@
 namespace suanli::train {
 namespace {
 
-plan::Interval times(const plan::Interval& interval, double factor) {
-  return {interval.low * factor, interval.expected * factor, interval.high * factor};
+// What `job` waits for a snapshot, which may begin only when the one before it is written.
+plan::Interval snapshot_wait(const RunPlan& plan, const JobConfig& job) {
+  const plan::Interval between = scaled(plan.step, static_cast<double>(job.checkpoint.every));
+  const auto wait = [](double write, double until) { return std::max(0.0, write - until); };
+  const plan::Interval& write = plan.snapshot.write;
+  return sum(plan.snapshot.stall, {wait(write.low, between.high), wait(write.expected, between.expected),
+                                   wait(write.high, between.low)});
 }
 
 // Adds up what the programs take.
@@ -59,6 +64,7 @@ Result<RunPlan> plan_run(const Setup& setup, const plan::Profile& profile) {
   }
   if (setup.generator)
     SUANLI_RETURN_IF_ERROR(planner.add(setup.generator->program(), plan.sample, plan.sample_flops));
+  plan.snapshot = plan::snapshot_time(profile, setup.executor->program().memory.state);
   plan.memory = setup.memory;
   return std::move(plan);
 }
@@ -78,6 +84,7 @@ Result<RunPlan> plan_run(const JobConfig& job, std::int64_t evaluation_batches, 
                                        plan.evaluation_flops));
   if (job.sample.every > 0)
     SUANLI_RETURN_IF_ERROR(planner.add(model::gpt_logits_graph(model, 1), arithmetic, plan.sample, plan.sample_flops));
+  plan.snapshot = plan::snapshot_time(profile, training.program.memory.state);
   plan.evaluation_batches = evaluation_batches;
   plan.memory = training.total();
   return std::move(plan);
@@ -93,12 +100,20 @@ std::int64_t samples_until(const JobConfig& job, std::int64_t steps) {
   return job.sample.every > 0 ? steps / job.sample.every : 0;
 }
 
+std::int64_t snapshots_before(const JobConfig& job, std::int64_t steps) {
+  const std::int64_t every = job.checkpoint.every;
+  return every > 0 && steps > 0 ? (steps - 1) / every : 0;
+}
+
 PlannedRun planned_until(const RunPlan& plan, const JobConfig& job, std::int64_t steps) {
   const auto batches = static_cast<double>(evaluations_until(job, steps)) * static_cast<double>(plan.evaluation_batches);
   const double tokens = static_cast<double>(samples_until(job, steps)) * static_cast<double>(job.sample.tokens);
   PlannedRun run;
-  run.seconds = sum(times(plan.step, static_cast<double>(steps)),
-                    sum(times(plan.evaluation, batches), times(plan.sample, tokens)));
+  run.seconds = sum(scaled(plan.step, static_cast<double>(steps)),
+                    sum(scaled(plan.evaluation, batches), scaled(plan.sample, tokens)));
+  if (steps > 0)
+    run.seconds = sum(run.seconds, sum(scaled(snapshot_wait(plan, job), static_cast<double>(snapshots_before(job, steps))),
+                                       plan.snapshot.last()));
   run.flops = plan.step_flops * static_cast<double>(steps) + plan.evaluation_flops * batches + plan.sample_flops * tokens;
   return run;
 }

@@ -12,18 +12,20 @@
 #include "suanli/engine/program.h"
 #include "suanli/plan/interval.h"
 #include "suanli/plan/profile.h"
+#include "suanli/plan/snapshot_time.h"
 #include "suanli/train/job.h"
 #include "suanli/train/setup.h"
 
 namespace suanli::train {
 
-inline constexpr int kRunPlanVersion = 1;
+inline constexpr int kRunPlanVersion = 2;
 
 // Intervals are in seconds.
 struct RunPlan {
   plan::Interval step;        // without what comes between steps
   plan::Interval evaluation;  // one batch; 0 without evaluations
   plan::Interval sample;      // one token; 0 without samples
+  plan::SnapshotTime snapshot;
   Flops step_flops, evaluation_flops, sample_flops;  // of the same
   std::int64_t evaluation_batches = 0;               // of each evaluation
   Bytes memory;
@@ -43,8 +45,11 @@ Result<RunPlan> plan_run(const JobConfig& job, std::int64_t evaluation_batches, 
 // steps, and evaluates after the last of all too.
 std::int64_t evaluations_until(const JobConfig& job, std::int64_t steps);
 std::int64_t samples_until(const JobConfig& job, std::int64_t steps);
+// Snapshots that training goes on beside: those before step `steps`. After that step comes one that is waited for.
+std::int64_t snapshots_before(const JobConfig& job, std::int64_t steps);
 
-// What the first `steps` steps of the job were to take, with the evaluations and samples between them.
+// What the first `steps` steps of the job were to take in one session, with the evaluations, samples and snapshots between and
+// after them.
 struct PlannedRun {
   plan::Interval seconds;
   Flops flops;

@@ -91,6 +91,9 @@ std::string print_run_plan(const RunPlan& plan) {
                          {"step_seconds", interval_json(plan.step)},
                          {"evaluation_seconds", interval_json(plan.evaluation)},
                          {"sample_seconds", interval_json(plan.sample)},
+                         {"snapshot_copy_seconds", interval_json(plan.snapshot.copy)},
+                         {"snapshot_stall_seconds", interval_json(plan.snapshot.stall)},
+                         {"snapshot_write_seconds", interval_json(plan.snapshot.write)},
                          {"step_flops", plan.step_flops.value()},
                          {"evaluation_flops", plan.evaluation_flops.value()},
                          {"sample_flops", plan.sample_flops.value()},
@@ -124,6 +127,9 @@ Result<RunPlan> parse_run_plan(std::string_view text, const std::string& place) 
   plan.step = reader.interval("step_seconds");
   plan.evaluation = reader.interval("evaluation_seconds");
   plan.sample = reader.interval("sample_seconds");
+  plan.snapshot.copy = reader.interval("snapshot_copy_seconds");
+  plan.snapshot.stall = reader.interval("snapshot_stall_seconds");
+  plan.snapshot.write = reader.interval("snapshot_write_seconds");
   plan.step_flops = Flops(reader.number("step_flops", kMostFlops));
   plan.evaluation_flops = Flops(reader.number("evaluation_flops", kMostFlops));
   plan.sample_flops = Flops(reader.number("sample_flops", kMostFlops));

@@ -41,6 +41,7 @@ class RunPlanTest : public testing::Test {
 TEST_F(RunPlanTest, ARunKeepsItsPlanWhoseOperationsAreThoseThatItUses) {
   JobConfig job = settled();
   job.sample = {.every = 4, .prompt = "the ", .tokens = 3};
+  job.checkpoint.every = 0;
   ASSERT_TRUE(run(job));
   const auto plan = load_run_plan(RunPaths{job.run.dir}.plan());
   ASSERT_TRUE(plan) << plan.error().to_string();
@@ -56,7 +57,9 @@ TEST_F(RunPlanTest, ARunKeepsItsPlanWhoseOperationsAreThoseThatItUses) {
   ASSERT_TRUE(records);
   EXPECT_EQ(whole.flops, records->spent.flops_total) << "8 steps, 2 evaluations, 2 samples";
   EXPECT_NEAR(whole.seconds.expected,
-              8 * plan->step.expected + 4 * plan->evaluation.expected + 6 * plan->sample.expected, 1e-12);
+              8 * plan->step.expected + 4 * plan->evaluation.expected + 6 * plan->sample.expected +
+                  plan->snapshot.last().expected,
+              1e-12);
 }
 
 TEST_F(RunPlanTest, APlanMadeAfterwardsIsTheSame) {
@@ -102,6 +105,23 @@ TEST_F(RunPlanTest, ACapLetsNothingBeFaster) {
   ASSERT_TRUE(held);
   EXPECT_NEAR(held->step.low, 10 * free->step.high, 1e-9 * free->step.high);
   EXPECT_NEAR(held->step.high, 10 * free->step.high, 1e-9 * free->step.high);
+}
+
+TEST(PlannedUntil, CountsSnapshotsAndWaitsForTheLast) {
+  RunPlan plan;
+  plan.step = {1, 2, 3};
+  plan.snapshot = {.copy = {1, 1, 1}, .stall = {5, 5, 5}, .write = {7, 7, 7}};
+  JobConfig job;
+  job.train.steps = 10;
+  job.eval.every = 0;
+  job.sample.every = 0;
+  job.checkpoint.every = 4;
+  EXPECT_EQ(planned_until(plan, job, 0).seconds.expected, 0);
+  EXPECT_EQ(planned_until(plan, job, 4).seconds, (plan::Interval{4 + 8, 8 + 8, 12 + 8})) << "one, which is waited for";
+  EXPECT_EQ(planned_until(plan, job, 10).seconds, (plan::Interval{10 + 2 * 5 + 8, 20 + 2 * 5 + 8, 30 + 2 * (5 + 3) + 8}))
+      << "fast steps wait until the snapshot before is written";
+  job.checkpoint.every = 0;
+  EXPECT_EQ(planned_until(plan, job, 10).seconds.expected, 20 + 8);
 }
 
 TEST(PlannedUntil, CountsEvaluationsAndSamplesAsTheyCome) {
@@ -151,7 +171,7 @@ TEST(RunPlanJson, ReadsBackAndNamesWhatIsWrong) {
     EXPECT_NE(at, std::string::npos) << from;
     return parse_run_plan(changed.replace(at, from.size(), to), "plan.json");
   };
-  EXPECT_EQ(with("\"version\": 1", "\"version\": 2").error().code, ErrorCode::version);
+  EXPECT_EQ(with("\"version\": 2", "\"version\": 1").error().code, ErrorCode::version);
   EXPECT_EQ(with("suanli-run-plan", "suanli-run").error().code, ErrorCode::foreign);
   for (const auto& [from, to] : std::vector<std::pair<std::string, std::string>>{{"\"low\": 0.1", "\"low\": -0.1"},
                                                                                  {"\"low\": 0.1", "\"low\": 0.25"},
