@@ -282,8 +282,8 @@ Result<bool> lay_out_for_time(const SolveQuestion& question, const RunSize& know
     settled = *found;
     const std::string devices = std::to_string(run.cluster.devices);
     settled.warnings.push_back({ErrorCode::usage,
-                                "of the numbers tried, each a quarter larger, " + devices + " devices are the fewest that end in " +
-                                    "time when laid out for themselves: what is said here is of their layout",
+                                "of the numbers tried, each a quarter larger, " + devices + " devices are the fewest that end " +
+                                    "in time when laid out for themselves: what is said here is of their layout",
                                 "--days", "count on " + devices + " devices: `suanli plan llm --count " + devices + "`"});
     return true;
   }
