@@ -58,6 +58,27 @@ TEST_F(Cli, FromTextToGeneratedText) {
       "verified");
 }
 
+TEST_F(Cli, DigestTellsTheStateAndEachTensor) {
+  make_dataset();
+  put_job(20);
+  ASSERT_EQ(run({"train", "job.toml", "--run", "a", "--quiet"}).code, 0);
+  ASSERT_EQ(run({"train", "job.toml", "--run", "b", "--quiet"}).code, 0);
+  ASSERT_EQ(run({"train", "job.toml", "--run", "c", "--quiet", "--set", "train.seed=9"}).code, 0);
+  const auto a = run({"digest", "a", "--json"}).json(), b = run({"digest", "b", "--json"}).json();
+  EXPECT_EQ(a["root"], b["root"]);
+  EXPECT_NE(a["root"], run({"digest", "c", "--json"}).json()["root"]);
+  EXPECT_EQ(a["root"], run({"ckpt", "list", "a", "--json"}).json()["checkpoints"].back()["root"]);
+  EXPECT_EQ(a["tensors"].size(), b["tensors"].size());
+  const auto one = run({"digest", "a", "--tensor", "wte.weight", "--json"}).json();
+  ASSERT_EQ(one["tensors"].size(), 1u);
+  EXPECT_EQ(one["root"], a["root"]);
+  EXPECT_THAT(run({"digest", "a", "--tensors"}).out, HasSubstr(one["tensors"][0]["sha256"].get<std::string>()));
+  const Ended no_step = run({"digest", "a", "--step", "7"}), no_tensor = run({"digest", "a", "--tensor", "wte"});
+  EXPECT_THAT(no_step.err, AllOf(HasSubstr("--step"), HasSubstr("it keeps those of steps")));
+  EXPECT_THAT(no_tensor.err, AllOf(HasSubstr("'wte'"), HasSubstr("--tensors")));
+  EXPECT_NE(run({"digest", "nowhere"}).code, 0);
+}
+
 TEST_F(Cli, StoppedAndResumedEndsWithTheSameWeights) {
   make_dataset();
   // Long enough that the signal comes before the end, however late it is.

@@ -381,6 +381,11 @@ constexpr JsonField kFields[] = {
      "step, bytes, root (digest of all tensors), state: listed, verified or damaged; damage: "
      "sentence or null"},
 
+    {"digest", "run", "string", "the run folder"},
+    {"digest", "step", "integer", "steps done"},
+    {"digest", "root", "string", "Merkle root over all tensors, docs/formats/checkpoint.md"},
+    {"digest", "tensors", "array of objects", "name, dtype, shape, sha256; all of them, or the one that --tensor names"},
+
     {"version", "version", "string", ""},
 };
 

@@ -104,6 +104,7 @@ void add_generate(Verb root, Request& request);
 void add_eval(Verb root, Request& request);
 void add_plot(Verb root, Request& request);
 void add_ckpt(Verb root, Request& request);
+void add_digest(Verb root, Request& request);
 void add_bench(Verb root, Request& request);
 void add_calibrate(Verb root, Request& request);
 void add_compare(Verb root, Request& request);

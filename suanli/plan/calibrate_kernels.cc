@@ -15,7 +15,7 @@ namespace {
 
 constexpr std::array kPhases = {graph::Phase::forward, graph::Phase::backward, graph::Phase::update};
 // So wide that four of five calibrations within an hour of a shared virtual machine agree (docs/benchmarks.md, "Calibration").
-constexpr double kFloorF32 = 0.16, kFloorTiles = 0.25, kFloorOther = 0.18;
+constexpr double kFloorF32 = 0.20, kFloorTiles = 0.26, kFloorOther = 0.20;
 constexpr int kMostSteps = 40;  // of a visit
 
 const std::vector<engine::KernelCall>& calls_of(const engine::Program& program, graph::Phase phase) {

@@ -9,7 +9,7 @@ namespace suanli::plan {
 namespace {
 
 // So wide that four of five calibrations within an hour of a shared virtual machine agree (docs/benchmarks.md, "Calibration").
-constexpr double kFloorClock = 0.10, kFloorMultiplyAdds = 0.08, kFloorTiles = 0.40, kFloorMemory = 0.12;
+constexpr double kFloorClock = 0.10, kFloorMultiplyAdds = 0.08, kFloorTiles = 0.45, kFloorMemory = 0.15;
 
 }  // namespace
 

@@ -10,7 +10,7 @@
 namespace suanli::plan {
 namespace {
 
-constexpr double kFloorF32 = 0.15, kFloorTiles = 0.30;
+constexpr double kFloorF32 = 0.20, kFloorTiles = 0.35;
 
 // Both operands are f32 params, as weights are; in bf16 arithmetic the engine rounds them in calls of their own.
 Result<graph::Graph> product_graph(const MatmulShapeClass& shape) {
