@@ -15,7 +15,7 @@ constexpr JsonField kFields[] = {
     {"train/start", "step_tokens", "integer", "tokens of one step"},
     {"train/start", "train_tokens", "integer", "in the training split"},
     {"train/start", "valid_tokens", "integer", "in the validation split"},
-    {"train/start", "dtype", "string", "\"f32\" or \"bf16\""},
+    {"train/start", "dtype", "string", "\"f32\", \"bf16\" or \"exact\""},
     {"train/start", "threads", "integer", "that compute"},
     {"train/start", "memory_bytes", "integer", "of the plan, evaluation and snapshots"},
     {"train/start", "recomputed", "boolean", "backward makes elementwise ops and norms again"},
@@ -130,7 +130,7 @@ constexpr JsonField kFields[] = {
 
     {"plan", "job", "string", "the job file or run folder"},
     {"plan", "on", "string", "where it runs"},
-    {"plan", "dtype", "string", "\"f32\" or \"bf16\""},
+    {"plan", "dtype", "string", "\"f32\", \"bf16\" or \"exact\""},
     {"plan", "recomputed", "boolean", "backward makes elementwise ops and norms again"},
     {"plan", "recomputed_blocks", "integer", "so many blocks, from the first on, are made again whole to fit"},
     {"plan", "memory_limit_bytes", "integer", "what the machine or the job allows; 0: unknown"},
@@ -184,7 +184,7 @@ constexpr JsonField kFields[] = {
     {"plan founding", "missing_time", "array of objects", "what, days (with this cause and all before it), why"},
 
     {"explain", "graph_digest", "string", "names the training graph"},
-    {"explain", "dtype", "string", "\"f32\" or \"bf16\""},
+    {"explain", "dtype", "string", "\"f32\", \"bf16\" or \"exact\""},
     {"explain", "parameters", "integer", ""},
     {"explain", "step_tokens", "integer", ""},
     {"explain", "step_flops", "number", ""},
@@ -264,7 +264,7 @@ constexpr JsonField kFields[] = {
      "case, what, layers, heads, width, context, vocab, batch (sequences)"},
 
     {"bench", "case", "string", "name"},
-    {"bench", "dtype", "string", "\"f32\" or \"bf16\""},
+    {"bench", "dtype", "string", "\"f32\", \"bf16\" or \"exact\""},
     {"bench", "threads", "integer", "that compute, as the system granted them"},
     {"bench", "steps", "integer", "that were timed, after 2 that were not"},
     {"bench", "tokens_per_s", "number", "of the median step"},

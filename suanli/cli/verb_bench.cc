@@ -38,7 +38,7 @@ Result<int> list(const Options& options) {
 }
 
 void warn_without_tiles(engine::Arithmetic arithmetic) {
-  if (arithmetic == engine::Arithmetic::f32) return;
+  if (arithmetic != engine::Arithmetic::bf16) return;
   const train::JobConfig as_the_machine_likes;  // dtype "auto"
   const auto best = train::arithmetic_of(as_the_machine_likes);
   if (best && *best == engine::Arithmetic::f32)
@@ -95,8 +95,8 @@ void add_bench(Verb root, Request& request) {
        {"bench train-step-b --dtype f32 --threads 1 --json", "GPT-2 small in f32 on one core, for programs"},
        {"bench train-step-a --trace step.json", "also the last step as a trace for ui.perfetto.dev"}});
   verb.optional_argument("CASE", options->bench_case, "What to measure; none: list the cases");
-  verb.choice("--dtype", options->dtype, {"auto", "f32", "bf16"},
-              "f32, bf16 or auto: bf16 where the CPU has AMX tiles for it");
+  verb.choice("--dtype,--arith", options->dtype, {"auto", "f32", "bf16", "exact"},
+              "f32, bf16, exact (the same bits on every CPU), or auto: bf16 where the CPU has AMX tiles for it");
   verb.option("--threads", options->threads, "Threads that compute; 0: as many as there are cores", 0, 1024);
   verb.option("--steps", options->steps, "Timed steps; 0: about ten seconds of them", 0, 100'000);
   verb.option("--memory", options->memory,

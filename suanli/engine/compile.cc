@@ -4,6 +4,7 @@
 #include <map>
 
 #include "suanli/base/text.h"
+#include "suanli/engine/compile_exact.h"
 #include "suanli/engine/fuse.h"
 #include "suanli/engine/lower.h"
 #include "suanli/engine/memory_plan.h"
@@ -26,7 +27,7 @@ class Compiler {
   Compiler(const Graph& canonical, const Target& target, Lowered lowered)
       : canonical_(canonical), lowered_(std::move(lowered)), graph_(lowered_.graph) {
     program_.target = target;
-    program_.micro_batches = graph_.micro_batches();
+    program_.micro_batches = canonical_.micro_batches();
   }
 
   Program run() && {
@@ -35,6 +36,7 @@ class Compiler {
     emit(std::move(fused.forward), Phase::forward, program_.forward);
     emit(std::move(fused.backward), Phase::backward, program_.backward);
     emit(std::move(fused.update), Phase::update, program_.update);
+    if (!program_.token_sums.empty()) finish_token_sums();
     name_values();
     find_guards();
     find_index_bounds();
@@ -44,6 +46,8 @@ class Compiler {
   }
 
  private:
+  bool is_exact() const { return program_.target.arithmetic == Arithmetic::exact; }
+
   bool accumulates(NodeId id) const {
     return graph_.node(id).op->name == "micro_sum" && graph_.micro_batches() > 1;
   }
@@ -60,10 +64,73 @@ class Compiler {
       Value value{node.type, Place::work, 0, node.name};
       if (node.op->name == "param" || node.op->name == "state") value.place = Place::state;
       if (node.op->name == "input" || node.op->name == "step_input") value.place = Place::input;
-      if (accumulates(id)) value.place = Place::accumulator;
-      value_[id] = static_cast<ValueId>(program_.values.size());
-      program_.values.push_back(std::move(value));
+      if (accumulates(id) && !is_exact()) value.place = Place::accumulator;
+      value_[id] = add_value(std::move(value));
     }
+    if (is_exact()) make_token_sums();
+  }
+
+  ValueId add_value(Value value) {
+    program_.values.push_back(std::move(value));
+    return static_cast<ValueId>(program_.values.size()) - 1;
+  }
+
+  // The sums of all micro_sum nodes, and what is known of them.
+  void make_token_sums() {
+    const std::vector<NodeId> nodes = graph_.nodes_of("micro_sum");
+    const auto count = static_cast<std::int64_t>(nodes.size());
+    if (nodes.empty()) return;
+    for (NodeId id : nodes) {
+      const graph::TensorType sum{graph::DType::i64, graph_.node(id).type.shape};
+      program_.token_sums.push_back({add_value({sum, Place::accumulator, 0, {}}), value_[id], lowered_.canonical[id]});
+      program_.accumulators.push_back(program_.token_sums.back().sum);
+    }
+    program_.exponents = add_value({graph::i32({count}), Place::state, 0, std::string(kExponents)});
+    program_.largest = add_value({graph::i32({count}), Place::accumulator, 0, {}});
+    program_.magnitudes = add_value({{graph::DType::i64, {count}}, Place::accumulator, 0, {}});
+    program_.accumulators.push_back(program_.largest);
+    program_.accumulators.push_back(program_.magnitudes);
+  }
+
+  KernelCall call_on(std::string name, const std::vector<ValueId>& inputs, const std::vector<ValueId>& outputs) const {
+    KernelCall call;
+    call.spec.name = std::move(name);
+    call.spec.attrs.set("exact", std::int64_t{1});
+    const auto add = [&](const std::vector<ValueId>& ids, std::vector<ValueId>& values, std::vector<graph::TensorType>& types) {
+      for (ValueId id : ids) {
+        values.push_back(id);
+        types.push_back(program_.values[id].type);
+        call.bytes += static_cast<double>(types.back().bytes().value());
+      }
+    };
+    add(inputs, call.inputs, call.spec.inputs);
+    add(outputs, call.outputs, call.spec.outputs);
+    return call;
+  }
+
+  // The call that adds to the sum `id` or rounds it.
+  KernelCall token_sum_call(NodeId id, bool adds) const {
+    const auto at = std::ranges::find(program_.token_sums, value_[id], &Program::TokenSum::value);
+    KernelCall call =
+        adds ? call_on("exact_token_sum", {value_[graph_.node(id).inputs[0]], program_.exponents}, {at->sum, program_.largest})
+             : call_on("exact_token_sum_value", {at->sum, program_.exponents}, {at->value, program_.magnitudes});
+    call.spec.attrs.set("index", std::int64_t{at - program_.token_sums.begin()});
+    call.block = graph_.node(id).block;
+    if (!adds) return call;
+    call.flops = graph::node_cost(graph_, id).flops;
+    if (lowered_.canonical[id] != kNoNode) call.origins.push_back(lowered_.canonical[id]);
+    return call;
+  }
+
+  // Update begins with the values of all sums and ends with the next step's exponents.
+  void finish_token_sums() {
+    std::vector<KernelCall> values;
+    for (NodeId id : graph_.nodes_of("micro_sum")) values.push_back(token_sum_call(id, /*adds=*/false));
+    program_.commit_index += values.size();
+    program_.update.insert(program_.update.begin(), values.begin(), values.end());
+    program_.update.push_back(
+        call_on("exact_token_sum_exponents", {program_.exponents, program_.magnitudes}, {program_.exponents}));
+    program_.update.back().block = graph::kWholeJob;
   }
 
   // State that a kernel updates in place: the new value, and every view of it, is the old value's buffer.
@@ -99,6 +166,10 @@ class Compiler {
     std::size_t place = 0;
     for (std::size_t i = 0; i < calls.size(); ++i)
       if (std::count(calls[i].outputs.begin(), calls[i].outputs.end(), value)) place = i + 1;
+    if (is_exact()) {
+      calls.insert(calls.begin() + static_cast<std::ptrdiff_t>(place), token_sum_call(id, /*adds=*/true));
+      return;
+    }
     program_.accumulators.push_back(value_[id]);
     if (place > 0 && adds_to(calls[place - 1], id, term)) return;
     Group group{"accumulate", {id}, {term}, {id}, {}, std::nullopt, false};
@@ -151,9 +222,12 @@ class Compiler {
     }
     call.spec.attrs = group.attrs;
     if (group.region) {
-      call.region = std::make_shared<const Region>(*group.region);
+      Region region = *group.region;
+      region.exact = is_exact();
+      call.region = std::make_shared<const Region>(std::move(region));
       call.spec.region = call.region.get();
     }
+    if (is_exact()) ask_for_exact(canonical_, lowered_, group, call.spec);
     call.block = graph_.node(group.nodes.front()).block;
     for (NodeId id : group.nodes) {
       call.flops += graph::node_cost(graph_, id).flops;

@@ -1,4 +1,9 @@
 // From a graph to a program: lower (operand casts), fuse (regions, paired kernels), plan memory, emit calls.
+//
+// For exact arithmetic the kernels of products and of what is defined with them are exact_NAME: matmul, attention,
+// attention_stats, attention_grad, softmax_cross_entropy, softmax_cross_entropy_grad, log_sum_exp, vocabulary_loss and
+// vocabulary_loss_grad. A product of the backward phase that a micro_sum reads, itself or through views, has attr terms = 4, any
+// other 3.
 #pragma once
 
 #include "suanli/base/error.h"

@@ -6,6 +6,7 @@
 
 #include "suanli/base/clock.h"
 #include "suanli/base/text.h"
+#include "suanli/engine/cpu/exact/token_sum.h"
 #include "suanli/engine/memory_plan.h"
 #include "suanli/engine/not_finite.h"
 
@@ -87,6 +88,11 @@ Result<std::unique_ptr<Executor>> Executor::create(std::shared_ptr<const Program
   SUANLI_ASSIGN_OR_RETURN(impl->inputs, device.allocate(memory.inputs));
   SUANLI_ASSIGN_OR_RETURN(impl->stash, device.allocate(memory.stash_per_slot * std::int64_t{slots}));
   SUANLI_ASSIGN_OR_RETURN(impl->work, device.allocate(memory.work));
+  if (program->exponents >= 0) {
+    const graph::TensorType& type = program->values[program->exponents].type;
+    const std::vector<std::int32_t> none(program->token_sums.size(), exact::kNoExponent);
+    SUANLI_RETURN_IF_ERROR(state.add(kExponents, type, std::as_bytes(std::span(none))));
+  }
   impl->state_of_value.assign(program->values.size(), nullptr);
   for (std::size_t id = 0; id < program->values.size(); ++id)
     if (program->values[id].place == Place::state) {
@@ -187,6 +193,8 @@ Status Executor::check_bounds(const HostTensor& tensor) const {
 Status Executor::forward(int slot, std::span<const HostTensor> inputs) {
   SUANLI_CHECK(slot >= 0 && slot < program_->target.slots);
   SUANLI_CHECK(slot == 0 || program_->micro_batches > 1);
+  SUANLI_ASSIGN_OR_RETURN(const bool lacks, lacks_exponents());
+  if (lacks) SUANLI_RETURN_IF_ERROR(find_exponents(inputs, slot));
   SUANLI_RETURN_IF_ERROR(load(inputs, "input", slot));
   run(Phase::forward, slot, 0, impl_->calls[0].size());
   return {};
@@ -209,6 +217,7 @@ Status Executor::check_scalars() const {
 }
 
 Status Executor::update(std::span<const HostTensor> step_inputs) {
+  SUANLI_RETURN_IF_ERROR(check_token_sums());
   SUANLI_RETURN_IF_ERROR(load(step_inputs, "step input", 0));
   Device& device = impl_->device;
   run(Phase::update, 0, 0, program_->commit_index);
@@ -218,6 +227,120 @@ Status Executor::update(std::span<const HostTensor> step_inputs) {
   for (const Program::StateCopy& copy : program_->state_copies)
     device.copy(device.compute(), impl_->address(*program_, copy.to, 0),
                 impl_->address(*program_, copy.from, 0), program_->values[copy.to].type.bytes());
+  return {};
+}
+
+namespace {
+
+// One number for each of the program's token sums.
+template <typename T>
+std::vector<T> read_table(Device& device, const Program& program, const std::byte* from) {
+  std::vector<T> table(program.token_sums.size());
+  device.copy(device.compute(), table.data(), from, Bytes(static_cast<std::int64_t>(table.size() * sizeof(T))));
+  device.synchronize(device.compute());
+  return table;
+}
+
+// A sentence about the first sum with a term that is not finite.
+Status check_finite(const Program& program, const std::vector<std::uint32_t>& largest) {
+  const auto bad = std::ranges::find_if_not(largest, exact::is_finite);
+  if (bad == largest.end()) return {};
+  const Program::TokenSum& sum = program.token_sums[static_cast<std::size_t>(bad - largest.begin())];
+  const std::string name = "the sum %" + std::to_string(sum.origin);
+  return fail(ErrorCode::not_finite, "a term of " + name + " (" + program.values[sum.value].type.to_string() + ") is " +
+                                         (*bad == 0x7F800000 ? "inf" : "nan"), name);
+}
+
+}  // namespace
+
+std::vector<std::int32_t> Executor::exponents() const {
+  return read_table<std::int32_t>(impl_->device, *program_, impl_->address(*program_, program_->exponents, 0));
+}
+
+std::vector<std::uint32_t> Executor::largest_terms() const {
+  return read_table<std::uint32_t>(impl_->device, *program_, impl_->address(*program_, program_->largest, 0));
+}
+
+Result<bool> Executor::lacks_exponents() const {
+  if (program_->token_sums.empty()) return false;
+  const std::vector<std::int32_t> known = exponents();
+  return std::ranges::find(known, exact::kNoExponent) != known.end();
+}
+
+Status Executor::find_exponents(std::span<const HostTensor> micro_batch_0, int slot) {
+  if (program_->token_sums.empty()) return {};
+  SUANLI_RETURN_IF_ERROR(load(micro_batch_0, "input", slot));
+  begin_step();
+  run(Phase::forward, slot, 0, program_->forward.size());
+  run(Phase::backward, slot, 0, program_->backward.size());
+  const std::vector<std::uint32_t> largest = largest_terms();
+  begin_step();
+  SUANLI_RETURN_IF_ERROR(check_finite(*program_, largest));
+  std::vector<std::int32_t> found = exponents();
+  for (std::size_t i = 0; i < found.size(); ++i)
+    if (found[i] == exact::kNoExponent) found[i] = exact::first_exponent(largest[i]);
+  return impl_->state.write(kExponents, std::as_bytes(std::span(found)));
+}
+
+Result<bool> Executor::must_repeat_step() {
+  if (program_->token_sums.empty()) return false;
+  const std::vector<std::uint32_t> largest = largest_terms();
+  const std::vector<std::int32_t> before = exponents();
+  if (!check_finite(*program_, largest)) return false;
+  std::vector<std::int32_t> raised = before;
+  for (std::size_t i = 0; i < raised.size(); ++i)
+    if (raised[i] != exact::kNoExponent) raised[i] = exact::raised_exponent(largest[i], raised[i]);
+  if (raised == before) return false;
+  SUANLI_RETURN_IF_ERROR(impl_->state.write(kExponents, std::as_bytes(std::span(raised))));
+  return true;
+}
+
+Status Executor::check_token_sums() const {
+  if (program_->token_sums.empty()) return {};
+  const std::vector<std::uint32_t> largest = largest_terms();
+  SUANLI_RETURN_IF_ERROR(check_finite(*program_, largest));
+  const std::vector<std::int32_t> known = exponents();
+  for (std::size_t i = 0; i < known.size(); ++i)
+    if (known[i] != exact::kNoExponent && !exact::fits(largest[i], known[i]))
+      return fail(ErrorCode::mismatch,
+                  "a term of the sum %" + std::to_string(program_->token_sums[i].origin) + " does not fit its exponent " +
+                      std::to_string(known[i]),
+                  "step", "repeat the step as must_repeat_step() asks for");
+  return {};
+}
+
+Result<TokenSums> Executor::read_token_sums() const {
+  TokenSums all;
+  if (program_->token_sums.empty()) return all;
+  Device& device = impl_->device;
+  for (const Program::TokenSum& each : program_->token_sums) {
+    const Value& sum = program_->values[each.sum];
+    const std::size_t begin = all.sums.size();
+    all.sums.resize(begin + static_cast<std::size_t>(sum.type.elements()));
+    device.copy(device.compute(), all.sums.data() + begin, impl_->address(*program_, each.sum, 0), sum.type.bytes());
+  }
+  all.largest = largest_terms();
+  return all;
+}
+
+Status Executor::add_token_sums(const TokenSums& others) {
+  SUANLI_ASSIGN_OR_RETURN(TokenSums all, read_token_sums());
+  if (all.sums.size() != others.sums.size() || all.largest.size() != others.largest.size())
+    return fail(ErrorCode::mismatch, std::to_string(others.sums.size()) + " sums cannot be added to " +
+                                         std::to_string(all.sums.size()), "token sums");
+  if (program_->token_sums.empty()) return {};
+  for (std::size_t i = 0; i < all.sums.size(); ++i) all.sums[i] += others.sums[i];
+  for (std::size_t i = 0; i < all.largest.size(); ++i) all.largest[i] = std::max(all.largest[i], others.largest[i]);
+  Device& device = impl_->device;
+  const std::int64_t* from = all.sums.data();
+  for (const Program::TokenSum& each : program_->token_sums) {
+    const graph::TensorType& type = program_->values[each.sum].type;
+    device.copy(device.compute(), impl_->address(*program_, each.sum, 0), from, type.bytes());
+    from += type.elements();
+  }
+  device.copy(device.compute(), impl_->address(*program_, program_->largest, 0), all.largest.data(),
+              program_->values[program_->largest].type.bytes());
+  device.synchronize(device.compute());
   return {};
 }
 

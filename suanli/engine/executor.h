@@ -8,7 +8,14 @@
 //   executor->update({{"lr", lr}});            // refuses, and changes nothing, if a value is not finite
 //   double loss = *executor->read_scalar("loss");
 //
-// A steady step allocates nothing (oneDNN's argument table excepted).
+// In exact arithmetic the sums over micro-batches are whole numbers of units 2^E that are state, too
+// (docs/formats/exact-arithmetic.md, section 7). The first step finds them, and a step whose terms do not fit is repeated:
+//   do {
+//     executor->begin_step();
+//     for each micro-batch: forward, backward;
+//   } while (executor->must_repeat_step());
+//
+// A steady step allocates nothing (oneDNN's argument table and a few numbers for each token sum excepted).
 // Thread rule: one thread at a time per executor; executors that share a State take turns.
 #pragma once
 
@@ -51,6 +58,8 @@ class State {
   // Adds the params and states of `graph` that are not there yet, with their graph::initial_value for the seed.
   // A tensor that is there with another type is an error (mismatch).
   Status initialize(const graph::Graph& graph, std::uint64_t seed);
+  // Adds a tensor with these bytes, or keeps what it holds if it is there.
+  Status add(std::string_view name, const graph::TensorType& type, std::span<const std::byte> initial);
 
   const std::vector<Tensor>& tensors() const { return tensors_; }
   Tensor* find(std::string_view name);
@@ -83,9 +92,17 @@ struct CallTime {
   double last_seconds = 0;
 };
 
+// What the micro-batches of a step, or some of them, add up to in exact arithmetic. Those of several workers are put together
+// by adding the sums and by taking the larger of each two `largest`, in any order.
+struct TokenSums {
+  std::vector<std::int64_t> sums;      // of all elements of Program::token_sums, one after the other
+  std::vector<std::uint32_t> largest;  // for each of those, the bits of the largest |term|
+};
+
 class Executor {
  public:
-  // Allocates arena and scratch, prepares kernels. Errors: no_memory, unsupported, mismatch (state lacks a tensor).
+  // Allocates arena and scratch, prepares kernels. A program of exact arithmetic gets its tensor kExponents in the state, if
+  // it is not there. Errors: no_memory, unsupported, mismatch (state lacks a tensor).
   static Result<std::unique_ptr<Executor>> create(std::shared_ptr<const Program> program, Device& device, State& state);
   ~Executor();
 
@@ -96,12 +113,27 @@ class Executor {
   // values are the sums that update reads.
   // Copies the inputs of one micro-batch into the slot and runs forward. Every input must be given, with its exact size,
   // and ids must be in range (error names input, position and value).
+  // Where find_exponents() is due, it is called with these inputs first.
   Status forward(int slot, std::span<const HostTensor> inputs);
   Status backward(int slot);
   // Runs update. Before anything is changed, the f32 scalars among the outputs that sum over micro-batches or come from
   // the update phase (not from the new state) are looked at: NaN or infinite is error not_finite and the state stays
-  // as it was.
+  // as it was. In exact arithmetic so is every term of a sum; error mismatch if the step must be repeated.
   Status update(std::span<const HostTensor> step_inputs);
+
+  // Exact arithmetic; in others nothing is ever missing and no step repeated.
+  // Do sums lack their exponents? Only before the first step.
+  Result<bool> lacks_exponents() const;
+  // Runs forward and backward of micro-batch 0 of the first step and takes the missing exponents from what it sees; nothing of
+  // the run is kept, and the step begins again. Error not_finite.
+  Status find_exponents(std::span<const HostTensor> micro_batch_0, int slot = 0);
+  // After the last backward of a step: did a term not fit into its sum? Then the exponents have been raised as far as the terms
+  // seen ask for, and the step is to be run again from begin_step() on, with the same micro-batches. A step that is not
+  // finite is not repeated: update() refuses it.
+  Result<bool> must_repeat_step();
+  Result<TokenSums> read_token_sums() const;
+  // Puts them together with this executor's. Error mismatch if they are of another program.
+  Status add_token_sums(const TokenSums& others);
 
   // Outputs, valid until the next step (forward outputs: of the last micro-batch in that slot; an output that is a state
   // tensor shows its new value after update).
@@ -126,6 +158,9 @@ class Executor {
   Status load(std::span<const HostTensor> tensors, std::string_view kind, int slot);
   Status check_bounds(const HostTensor& tensor) const;
   Status check_scalars() const;
+  Status check_token_sums() const;
+  std::vector<std::int32_t> exponents() const;         // of all token sums
+  std::vector<std::uint32_t> largest_terms() const;
   Executor(std::shared_ptr<const Program> program, std::unique_ptr<Impl> impl);
   std::shared_ptr<const Program> program_;
   std::unique_ptr<Impl> impl_;

@@ -109,13 +109,13 @@ std::vector<Group> order(const Graph& graph, std::vector<Group> groups) {
 // The groups of all nodes, in no order yet.
 class Grouping {
  public:
-  explicit Grouping(const Graph& graph)
-      : graph_(graph), users_(graph.users()), partition_(graph), taken_(graph.size(), false) {}
+  explicit Grouping(const Lowered& lowered)
+      : lowered_(lowered), graph_(lowered.graph), users_(graph_.users()), partition_(graph_), taken_(graph_.size(), false) {}
 
   std::vector<Group> run() && {
     // A pattern holds only if no node is claimed twice and its kernel would not wait for itself. Groups of patterns take
     // part in the partition: a region must not close a cycle with them.
-    for (Group& group : find_patterns(graph_)) add(std::move(group));
+    for (Group& group : find_patterns(lowered_)) add(std::move(group));
     const std::vector<NodeId> weights = unrounded_weights(graph_, users_);
     for (NodeId id = 0; id < graph_.size(); ++id)
       if (weights[id] != kNoNode) taken_[id] = true;
@@ -141,6 +141,7 @@ class Grouping {
     groups_.push_back(std::move(group));
   }
 
+  const Lowered& lowered_;
   const Graph& graph_;
   std::vector<std::vector<NodeId>> users_;
   Partition partition_;
@@ -152,7 +153,7 @@ class Grouping {
 
 Fused fuse(const Lowered& lowered) {
   std::vector<std::vector<Group>> by_phase(3);
-  for (Group& group : Grouping(lowered.graph).run())
+  for (Group& group : Grouping(lowered).run())
     by_phase[static_cast<int>(lowered.graph.node(group.nodes.front()).phase)].push_back(std::move(group));
   return {order(lowered.graph, std::move(by_phase[0])), order(lowered.graph, std::move(by_phase[1])),
           order(lowered.graph, std::move(by_phase[2]))};

@@ -130,9 +130,10 @@ float immediate_of(const Node& node) {
 
 }  // namespace
 
-std::vector<Group> find_patterns(const Graph& graph) {
+std::vector<Group> find_patterns(const Lowered& lowered) {
+  const Graph& graph = lowered.graph;
   std::vector<Group> found;
-  find_vocabulary_loss(graph, found);
+  find_vocabulary_loss(graph, lowered.arithmetic, found);
   find_attention(graph, found);
   find_layer_norm_backward(graph, found);
   find_weight_gradients(graph, found);

@@ -8,7 +8,7 @@
 namespace suanli::engine {
 
 // Pairs and triples of nodes that one kernel computes. No node is in two of them.
-std::vector<Group> find_patterns(const graph::Graph& graph);
+std::vector<Group> find_patterns(const Lowered& lowered);
 
 inline constexpr std::size_t kMaxRegionNodes = 24;  // keeps a region's live tiles within L1 and L2
 

@@ -23,8 +23,10 @@ struct Readers {
 
 class Finder {
  public:
-  Finder(const Graph& graph, std::vector<Group>& found)
-      : graph_(graph), found_(found), users_(graph.users()), leaves_(graph.size(), false), done_(graph.size(), false) {
+  Finder(const Graph& graph, Arithmetic arithmetic, std::vector<Group>& found)
+      : graph_(graph),
+        most_bytes_(arithmetic == Arithmetic::exact ? 0 : kMaxWholeLogitsBytes),
+        found_(found), users_(graph.users()), leaves_(graph.size(), false), done_(graph.size(), false) {
     for (const graph::Output& output : graph.outputs()) leaves_[output.node] = true;
     for (const graph::Update& update : graph.updates()) leaves_[update.value] = true;
   }
@@ -77,7 +79,7 @@ class Finder {
   void find_head(NodeId logits) {
     const graph::TensorType& type = node(logits).type;
     if (node(logits).phase != Phase::forward || type.shape.size() != 2 || flag(logits, "ta") || !flag(logits, "tb")) return;
-    if (type.bytes().value() <= kMaxWholeLogitsBytes) return;
+    if (type.bytes().value() <= most_bytes_) return;
     Head head;
     head.logits = logits;
     head.x = node(logits).inputs[0];
@@ -187,6 +189,7 @@ class Finder {
   }
 
   const Graph& graph_;
+  const std::int64_t most_bytes_;  // of logits that are stored
   std::vector<Group>& found_;
   std::vector<std::vector<NodeId>> users_;
   std::vector<bool> leaves_, done_;
@@ -194,6 +197,8 @@ class Finder {
 
 }  // namespace
 
-void find_vocabulary_loss(const Graph& graph, std::vector<Group>& found) { Finder(graph, found).run(); }
+void find_vocabulary_loss(const Graph& graph, Arithmetic arithmetic, std::vector<Group>& found) {
+  Finder(graph, arithmetic, found).run();
+}
 
 }  // namespace suanli::engine

@@ -17,6 +17,7 @@ inline constexpr std::int64_t kMaxWholeLogitsBytes = std::int64_t{32} << 20;
 // group is there for every graph that differentiates the loss, else the logits stay. For whole logits:
 //   softmax_cross_entropy and log_sum_exp of them                          softmax_cross_entropy with two outputs
 //   the gradient of the logits and the cast that alone reads it            softmax_cross_entropy_grad into bf16
-void find_vocabulary_loss(const graph::Graph& graph, std::vector<Group>& found);
+// Exact arithmetic stores no logits whatever their size: the kernels' chunks of the vocabulary are part of its definition.
+void find_vocabulary_loss(const graph::Graph& graph, Arithmetic arithmetic, std::vector<Group>& found);
 
 }  // namespace suanli::engine

@@ -33,6 +33,13 @@ namespace suanli::engine {
 //   vocabulary_loss_grad  (x, w, targets, lse, dlosses) -> dx, dw      one output: dw alone
 //   normal      () -> x                        attrs mean, std, seed, stream, step: how parameters begin
 //   embedding_grad (ids, dy[, sum]) -> [sum +] gradient     in place over sum
+// Exact arithmetic (docs/formats/exact-arithmetic.md) asks for exact_NAME where NAME computes products (compile.h), and gives
+// every kernel attr exact = 1; exact_matmul has attr terms, 3 or 4. Its sums over micro-batches, k of them in a program, of
+// which attr index names one (exponents, largest and magnitudes are [k]: i32, i32, i64):
+//   exact_token_sum           (x, exponents) -> sum, largest        the i64 sum += x, in place; largest[index]: the bits of
+//               the largest |x| so far
+//   exact_token_sum_value     (sum, exponents) -> x, magnitudes     magnitudes[index] |= all |sum|
+//   exact_token_sum_exponents (exponents, magnitudes) -> exponents  those of the next step, in place
 // Activations and their gradients may be f32 or bf16 wherever a kernel reads rows of them.
 //
 // An epilogue: matmul, layer_norm, layer_norm_backward, attention and attention_grad may carry a `region` whose input 0 is

@@ -1,5 +1,6 @@
 #include "suanli/engine/lower.h"
 
+#include <algorithm>
 #include <array>
 
 #include "suanli/graph/op.h"
@@ -30,6 +31,7 @@ class Lowering {
       : from_(graph), arithmetic_(arithmetic) {
     casts_.fill(std::vector<NodeId>(graph.size(), kNoNode));
     result_.lowered.assign(graph.size(), kNoNode);
+    result_.arithmetic = arithmetic;
     if (arithmetic == Arithmetic::bf16) look_ahead();
   }
 
@@ -37,7 +39,8 @@ class Lowering {
     const std::vector<bool> live = from_.live();
     for (NodeId id = 0; id < from_.size(); ++id)
       if (live[id]) SUANLI_RETURN_IF_ERROR(copy(id));
-    SUANLI_RETURN_IF_ERROR(result_.graph.set_micro_batches(from_.micro_batches()));
+    const std::int64_t least = arithmetic_ == Arithmetic::exact ? 2 : 1;
+    SUANLI_RETURN_IF_ERROR(result_.graph.set_micro_batches(std::max(least, from_.micro_batches())));
     for (const graph::Output& output : from_.outputs())
       SUANLI_RETURN_IF_ERROR(result_.graph.add_output(output.name, result_.lowered[output.node]));
     for (const graph::Update& update : from_.updates()) {

@@ -3,6 +3,7 @@
 
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "suanli/base/units.h"
@@ -15,7 +16,7 @@ namespace suanli::engine {
 // Where a value lives.
 enum class Place : std::uint8_t {
   state,        // a param or state tensor: shared by all programs bound to the same State
-  accumulator,  // a micro_sum over several micro-batches: kept through the step
+  accumulator,  // a micro_sum over several micro-batches, and all that exact arithmetic sums: kept through the step
   input,        // copied in before forward (inputs) or update (step inputs); one per slot for inputs
   stash,        // made in forward, read in backward: one per slot
   work,         // everything else: one arena for all slots
@@ -60,6 +61,9 @@ struct MemoryPlan {
   }
 };
 
+// The state tensor that exact arithmetic keeps beside those of the graph.
+inline constexpr std::string_view kExponents = "exact/exponents";
+
 struct Program {
   Target target;
   std::int64_t micro_batches = 1;
@@ -81,6 +85,17 @@ struct Program {
   // commit_index): they are looked at before state changes.
   std::vector<std::size_t> guards;
   std::vector<NamedValue> sources;      // inputs, step inputs, params, states
+  // Of exact arithmetic, in the order of the canonical graph: sums over micro-batches in whole numbers, rounded to f32 values
+  // when update begins (docs/formats/exact-arithmetic.md, section 7).
+  struct TokenSum {
+    ValueId sum;               // i64, of the value's shape
+    ValueId value;             // f32
+    graph::NodeId origin;      // the canonical micro_sum
+  };
+  std::vector<TokenSum> token_sums;
+  // One number for each of them. exponents: i32, the state tensor kExponents; largest: i32, the bits of the largest |term|
+  // so far; magnitudes: i64, the bitwise or of all |sums|. -1 if there are none.
+  ValueId exponents = -1, largest = -1, magnitudes = -1;
   std::vector<ValueId> accumulators;    // zeroed when a step begins
   std::vector<IndexBound> index_bounds;
   std::vector<ValueId> value_of_node;   // canonical node -> its value, -1 where fused away

@@ -36,6 +36,7 @@ std::vector<int> blocks_of(const Graph& graph) {
 class Recomputing {
  public:
   Recomputing(const Lowered& from, const Recomputation& what) : from_(from), graph_(from.graph) {
+    result_.arithmetic = from.arithmetic;
     const std::vector<int> blocks = blocks_of(graph_);
     const std::size_t count = std::min(blocks.size(), static_cast<std::size_t>(std::max(0, what.blocks)));
     const std::set<int> chosen(blocks.begin(), blocks.begin() + static_cast<std::ptrdiff_t>(count));
@@ -89,7 +90,7 @@ class Recomputing {
   // The loss over a vocabulary is one kernel in forward and one in backward, which reads the same operands.
   void keep_losses() {
     std::vector<Group> groups;
-    find_vocabulary_loss(graph_, groups);
+    find_vocabulary_loss(graph_, from_.arithmetic, groups);
     for (const Group& group : groups) {
       for (NodeId id : group.nodes) again_[id] = false;
       for (NodeId id : group.inputs)

@@ -85,6 +85,7 @@ std::string Region::to_string() const {
   for (const RegionOutput& output : outputs)
     text += " " + std::string(graph::name_of(output.dtype)) +
             (output.access == Access::row ? " row " : " ") + reg(output.reg);
+  if (exact) text += " exact";
   return text;
 }
 

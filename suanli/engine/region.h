@@ -61,12 +61,15 @@ struct Region {
   std::vector<RegionInput> inputs;
   std::vector<RegionInstruction> code;
   std::vector<RegionOutput> outputs;
+  // Are the values those of exact arithmetic (docs/formats/exact-arithmetic.md, section 2)? Then every op gives the same bits on
+  // every CPU, whether it stands alone or in a chain.
+  bool exact = false;
 
   // May output `output` lie in the buffer of input `input`? If both hold one element of the same type for each of the
   // region's, and the input is not itself an output: that is read last.
   bool in_place(std::size_t input, std::size_t output) const;
 
-  std::string to_string() const;  // one line, for explain: "r2=add(r0,r1) r3=gelu(r2) -> bf16 r3"
+  std::string to_string() const;  // one line, for explain: "r2=add(r0,r1) r3=gelu(r2) -> bf16 r3"; ends with "exact" if it is
 };
 
 }  // namespace suanli::engine

@@ -66,6 +66,17 @@ Status State::initialize(const graph::Graph& graph, std::uint64_t seed) {
   return {};
 }
 
+Status State::add(std::string_view name, const graph::TensorType& type, std::span<const std::byte> initial) {
+  if (const Tensor* known = find(name)) {
+    if (known->type == type) return {};
+    return fail(ErrorCode::mismatch, "is " + known->type.to_string() + ", the program wants " + type.to_string(),
+                std::string(name));
+  }
+  SUANLI_ASSIGN_OR_RETURN(Buffer buffer, device_.allocate(type.bytes()));
+  tensors_.push_back({std::string(name), type, std::move(buffer)});
+  return write(name, initial);
+}
+
 State::Tensor* State::find(std::string_view name) {
   const auto found = std::find_if(tensors_.begin(), tensors_.end(),
                                   [&](const Tensor& tensor) { return tensor.name == name; });

@@ -3,12 +3,13 @@
 namespace suanli::engine {
 
 std::string_view name_of(Arithmetic arithmetic) {
+  if (arithmetic == Arithmetic::exact) return "exact";
   return arithmetic == Arithmetic::f32 ? "f32" : "bf16";
 }
 
 std::optional<Arithmetic> arithmetic_from_name(std::string_view name) {
-  if (name == "f32") return Arithmetic::f32;
-  if (name == "bf16") return Arithmetic::bf16;
+  for (const Arithmetic each : kArithmetics)
+    if (name_of(each) == name) return each;
   return std::nullopt;
 }
 

@@ -12,7 +12,9 @@ namespace suanli::engine {
 enum class Arithmetic : std::uint8_t {
   f32,   // every value and product in f32
   bf16,  // "fast": GEMM and attention operands rounded to bf16, f32 accumulation, f32 everything else
+  exact,  // the same bits on every CPU, whoever computes what in which order (docs/formats/exact-arithmetic.md)
 };
+inline constexpr Arithmetic kArithmetics[] = {Arithmetic::f32, Arithmetic::bf16, Arithmetic::exact};
 std::string_view name_of(Arithmetic arithmetic);
 std::optional<Arithmetic> arithmetic_from_name(std::string_view name);
 

@@ -54,8 +54,8 @@ Result<FlopsPerSecond> measure_peak(engine::Device& device, engine::Arithmetic a
 }
 
 engine::ProductLoop product_loop(engine::Arithmetic arithmetic, bool has_tiles) {
-  return arithmetic == engine::Arithmetic::bf16 && has_tiles ? engine::ProductLoop::bf16_amx
-                                                             : engine::ProductLoop::f32_fma;
+  return arithmetic != engine::Arithmetic::f32 && has_tiles ? engine::ProductLoop::bf16_amx
+                                                            : engine::ProductLoop::f32_fma;
 }
 
 Calibrator::Calibrator(engine::Arithmetic arithmetic, int threads)

@@ -25,7 +25,8 @@ Result<FlopsPerSecond> measure_peak(engine::Device& device, engine::Arithmetic a
                                     Clock& clock, const PeakOptions& options = {});
 
 // The loop that matrix products of this arithmetic are held against. Without AMX tiles bf16 products are f32 multiply-adds,
-// or instructions that are at most twice as fast (AVX512-BF16, with which a rate could exceed this limit).
+// or instructions that are at most twice as fast (AVX512-BF16, with which a rate could exceed this limit). Exact products are
+// held against those of bf16, which the same units compute.
 engine::ProductLoop product_loop(engine::Arithmetic arithmetic, bool has_tiles);
 
 // Limits of the cores, of all threads together.

@@ -42,12 +42,15 @@ inline TokenBatch random_batch(const GptConfig& config, std::int64_t batch, std:
 // without an optimizer.
 inline Status run_step(engine::Executor& executor, std::span<const TokenBatch> micro_batches,
                        std::span<const float> lr) {
-  executor.begin_step();
-  for (const TokenBatch& batch : micro_batches) {
-    const engine::HostTensor inputs[] = {engine::test::host("tokens", batch.tokens),
-                                         engine::test::host("targets", batch.targets)};
-    SUANLI_RETURN_IF_ERROR(executor.forward(0, inputs));
-    SUANLI_RETURN_IF_ERROR(executor.backward(0));
+  for (bool again = true; again;) {
+    executor.begin_step();
+    for (const TokenBatch& batch : micro_batches) {
+      const engine::HostTensor inputs[] = {engine::test::host("tokens", batch.tokens),
+                                           engine::test::host("targets", batch.targets)};
+      SUANLI_RETURN_IF_ERROR(executor.forward(0, inputs));
+      SUANLI_RETURN_IF_ERROR(executor.backward(0));
+    }
+    SUANLI_ASSIGN_OR_RETURN(again, executor.must_repeat_step());
   }
   const engine::HostTensor rate[] = {{"lr", lr.data(), Bytes(4)}};
   return executor.update(std::span(rate).first(lr.empty() ? 0 : 1));

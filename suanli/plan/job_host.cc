@@ -113,6 +113,9 @@ ProgramTime roofline(const engine::Program& program, FlopsPerSecond rate, BytesP
 }  // namespace
 
 Result<DeviceRate> device_rate(const Accelerator& device, engine::Arithmetic arithmetic) {
+  if (arithmetic == engine::Arithmetic::exact)
+    return fail(ErrorCode::unsupported, "exact arithmetic runs on no accelerator yet", "train.dtype",
+                "plan the job in bf16: --set train.dtype=bf16");
   const bool is_bf16 = arithmetic == engine::Arithmetic::bf16;
   const auto peak_of = [&](std::string_view dtype) -> const Sourced<FlopsPerSecond>* {
     const auto found = device.dense_peak.find(dtype);

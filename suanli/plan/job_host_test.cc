@@ -76,6 +76,7 @@ TEST(JobHost, AnAcceleratorIsARooflineAndSaysSo) {
   EXPECT_THAT(host->notes.front(), HasSubstr("suanli has not run on H100"));
   // No faster than the roofline, whatever the interval.
   double least = 0;
+  EXPECT_EQ(device_rate(device("H100"), engine::Arithmetic::exact).error().code, ErrorCode::unsupported);
   const DeviceRate rate = device_rate(device("H100"), engine::Arithmetic::bf16).value();
   const auto add = [&](const std::vector<engine::KernelCall>& calls, double runs) {
     for (const engine::KernelCall& call : calls)

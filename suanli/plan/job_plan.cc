@@ -115,7 +115,8 @@ class Model {
     add("evaluation_time_s", evaluation_,
         format_count(work_.evaluations) + " evaluations of " + format_count(work_.evaluation_batches) + " batches");
     add("sample_time_s", samples_, format_count(work_.samples) + " samples of " + format_count(work_.sample_tokens) + " tokens");
-    add("checkpoint_time_s", stalls_, format_count(snapshots_of(work_)) + " snapshots: a stall for each but the last, which is copied and written");
+    add("checkpoint_time_s", stalls_,
+        format_count(snapshots_of(work_)) + " snapshots: a stall for each but the last, which is copied and written");
     add("fault_time_s", time_ - useful_ - stalls_, "detection, restart and half an interval of lost work for each fault");
   }
 

@@ -34,6 +34,9 @@ void add(Interval& sum, const Interval& interval) {
 Result<ProgramTime> program_time(const engine::Program& program, const Profile& profile) {
   const engine::Arithmetic arithmetic = program.target.arithmetic;
   const std::string dtype(engine::name_of(arithmetic));
+  if (arithmetic == engine::Arithmetic::exact)
+    return fail(ErrorCode::unsupported, "calibrations measure nothing of exact arithmetic", "train.dtype",
+                "plan the job in bf16 (--set train.dtype=bf16), and count on about twice its time");
   const bool has_kernels =
       std::ranges::any_of(profile.kernels, [&](const KernelRate& rate) { return rate.arithmetic == arithmetic; });
   if (profile.peak(arithmetic) == nullptr || !has_kernels)

@@ -44,6 +44,12 @@ TEST(ProgramTime, AStepIsItsCallsAndWhatLiesBetweenThem) {
   }
 }
 
+TEST(ProgramTime, ExactArithmeticIsRefused) {
+  const auto time = program_time(gpt(64, Arithmetic::exact, 1), profile_for_test());
+  ASSERT_FALSE(time);
+  EXPECT_EQ(time.error().code, ErrorCode::unsupported);
+}
+
 TEST(ProgramTime, MicroBatchesRepeatForwardAndBackwardButNotTheUpdate) {
   const Profile profile = profile_for_test();
   const auto seconds = [&](std::int64_t micro_batches, graph::Phase phase) {

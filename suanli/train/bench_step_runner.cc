@@ -40,10 +40,22 @@ const std::vector<engine::KernelCall>& calls_of(const engine::Program& program, 
   return phase == graph::Phase::backward ? program.backward : program.update;
 }
 
-bool is_gemm(const engine::KernelCall& call) {
-  return call.spec.name.starts_with("matmul") || call.spec.name.starts_with("vocabulary_loss");
+namespace {
+
+// The name that the kernel has in other arithmetics.
+std::string_view plain_name(const engine::KernelCall& call) {
+  constexpr std::string_view kExact = "exact_";
+  std::string_view name = call.spec.name;
+  if (name.starts_with(kExact)) name.remove_prefix(kExact.size());
+  return name;
 }
-bool is_product(const engine::KernelCall& call) { return is_gemm(call) || call.spec.name.starts_with("attention"); }
+
+}  // namespace
+
+bool is_gemm(const engine::KernelCall& call) {
+  return plain_name(call).starts_with("matmul") || plain_name(call).starts_with("vocabulary_loss");
+}
+bool is_product(const engine::KernelCall& call) { return is_gemm(call) || plain_name(call).starts_with("attention"); }
 
 Result<std::unique_ptr<StepRunner>> StepRunner::create(const StepShape& shape, const StepRunnerOptions& options) {
   Stopwatch watch(*options.clock);
@@ -99,10 +111,13 @@ Status StepRunner::step() {
   const engine::HostTensor step_input{"lr", &lr, Bytes(sizeof lr)};
   last_.begin = real_clock().now();
   const Seconds begin = options_.clock->now(), cpu = process_cpu_time();
-  executor_->begin_step();
-  for (std::int64_t i = 0; i < shape_.micro_batches; ++i) {
-    SUANLI_RETURN_IF_ERROR(executor_->forward(0, inputs));
-    SUANLI_RETURN_IF_ERROR(executor_->backward(0));
+  for (bool again = true; again;) {
+    executor_->begin_step();
+    for (std::int64_t i = 0; i < shape_.micro_batches; ++i) {
+      SUANLI_RETURN_IF_ERROR(executor_->forward(0, inputs));
+      SUANLI_RETURN_IF_ERROR(executor_->backward(0));
+    }
+    SUANLI_ASSIGN_OR_RETURN(again, executor_->must_repeat_step());
   }
   SUANLI_RETURN_IF_ERROR(executor_->update({&step_input, 1}));
   SUANLI_ASSIGN_OR_RETURN(loss_, executor_->read_scalar("loss"));

@@ -60,8 +60,8 @@ struct StepTimes {
 const std::vector<engine::KernelCall>& calls_of(const engine::Program& program, graph::Phase phase);
 inline constexpr std::array kStepPhases = {graph::Phase::forward, graph::Phase::backward, graph::Phase::update};
 
-// Is the call a product of two matrices, with whatever it does to the result (the vocabulary's loss too)? And is it that or
-// attention, whose operations are nearly all in such products?
+// Is the call a product of two matrices, with whatever it does to the result (the vocabulary's loss too), exact or not? And is
+// it that or attention, whose operations are nearly all in such products?
 bool is_gemm(const engine::KernelCall& call);
 bool is_product(const engine::KernelCall& call);
 
@@ -75,7 +75,9 @@ class StepRunner {
   static Result<std::unique_ptr<StepRunner>> create(const StepShape& shape, const graph::Graph& graph, engine::Program program,
                                                     const StepRunnerOptions& options);
 
-  // Forward and backward of each micro-batch, and the update. Error not_finite if training diverges.
+  // Forward and backward of each micro-batch, and the update. In exact arithmetic the first step begins with a run of
+  // micro-batch 0 that is not kept, and a step whose terms do not fit is repeated within its time. Error not_finite if training
+  // diverges.
   Status step();
 
   const StepShape& shape() const { return shape_; }

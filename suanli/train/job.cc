@@ -153,6 +153,12 @@ Result<JobConfig> parse_job(std::string_view text, const std::string& place) {
 
 Status apply_override(JobConfig& job, std::string_view override_text) {
   const std::string place = "--set " + printable(override_text);
+  constexpr std::string_view kArithmetic = "arith=";
+  std::string written_out;
+  if (override_text.starts_with(kArithmetic)) {
+    written_out = "train.dtype=" + std::string(override_text.substr(kArithmetic.size()));
+    override_text = written_out;
+  }
   const std::size_t equals = override_text.find('=');
   const std::size_t dot = override_text.find('.');
   if (equals == std::string_view::npos || dot == std::string_view::npos || dot > equals)

@@ -85,8 +85,8 @@ inline constexpr std::int64_t kMaxJobBytes = std::int64_t{1} << 20;
 // values only; paths stay as they are.
 [[nodiscard]] Result<JobConfig> parse_job(std::string_view text, const std::string& place);
 
-// Sets one key from "section.key=value". Errors of code usage have the whole override as their
-// place.
+// Sets one key from "section.key=value"; "arith=value" is short for "train.dtype=value". Errors of
+// code usage have the whole override as their place.
 [[nodiscard]] Status apply_override(JobConfig& job, std::string_view override_text);
 
 // What no single key shows: heads divide width, a path is given, and the like (code config).

@@ -58,10 +58,11 @@ std::vector<Key> make_keys() {
        kFixed},
       {"train", "seed", IntegerKey{FIELD(train.seed), 0, kMostInteger},
        "Names the initial weights and the order of the samples.", kFixed},
-      {"train", "dtype", ChoiceKey{FIELD(train.dtype), {"auto", "f32", "bf16"}},
-       "Arithmetic of matrix products; bf16 accumulates in f32 and keeps f32 weights. auto: bf16 "
-       "where the CPU has AMX "
-       "tiles for it, else f32.",
+      {"train", "dtype", ChoiceKey{FIELD(train.dtype), {"auto", "f32", "bf16", "exact"}},
+       "Arithmetic of matrix products; bf16 accumulates in f32 and keeps f32 weights. exact: every "
+       "bit of the weights is the same on every CPU and instruction set, with any number of threads "
+       "(docs/formats/exact-arithmetic.md). auto: bf16 where the CPU has AMX tiles for it, else f32. "
+       "`--set arith=exact` is short for `--set train.dtype=exact`.",
        kFixed},
 
       {"eval", "every", IntegerKey{FIELD(eval.every), 0, kMostSteps},

@@ -122,6 +122,18 @@ TEST(Job, OverridesSetOneKey) {
   EXPECT_EQ(job.sample.prompt, "a=b.c");
 }
 
+TEST(Job, ArithIsShortForTheKeyOfArithmetic) {
+  JobConfig job;
+  ASSERT_TRUE(apply_override(job, "arith=exact"));
+  EXPECT_EQ(job.train.dtype, "exact");
+  const Status wrong = apply_override(job, "arith=exactly");
+  ASSERT_FALSE(wrong);
+  EXPECT_EQ(wrong.error().code, ErrorCode::usage);
+  EXPECT_EQ(wrong.error().place, "--set arith=exactly");
+  EXPECT_THAT(wrong.error().message, HasSubstr("'train.dtype' is 'exactly'"));
+  EXPECT_THAT(wrong.error().message, HasSubstr("did you mean 'exact'?"));
+}
+
 TEST(Job, BadOverridesAreUsageErrorsThatNameThemselves) {
   for (const auto& [text, word] :
        std::map<std::string, std::string>{{"train.lr", "section.key=value"},

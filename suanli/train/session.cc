@@ -115,8 +115,8 @@ Result<Outcome> Session::loop() {
     if (meta_.step >= setup_.job.train.steps) return Outcome::finished;
     if (is_stopped(options_.stop)) return Outcome::interrupted;
     if (!may_start_step()) return Outcome::budget_spent;
-    SUANLI_ASSIGN_OR_RETURN(const bool alive, step());
-    if (!alive) return Outcome::interrupted;
+    SUANLI_ASSIGN_OR_RETURN(const std::optional<Outcome> stopped, step());
+    if (stopped) return *stopped;
     record_step();
     tell_news();
     owes_evaluation = is_evaluation_due(meta_.step);
@@ -145,21 +145,45 @@ bool Session::may_start_step() {
   return budget_.may_start(work, ledger_.usage().work.total);
 }
 
-Session::Alive Session::step() {
-  setup_.executor->begin_step();
-  for (std::int64_t i = 0; i < setup_.job.train.micro_batches; ++i) {
-    SUANLI_ASSIGN_OR_RETURN(const bool alive, micro_batch(i));
-    if (!alive) return false;
-  }
-  if (Status status = update(); !status) {
-    if (status.error().code != ErrorCode::not_finite)
-      return tl::unexpected(std::move(status).error());
+Session::Stopped Session::step() {
+  Stopped stopped = run_step();
+  if (!stopped && stopped.error().code == ErrorCode::not_finite) {
     const std::string where = "in step " + std::to_string(meta_.step + 1);
-    return tl::unexpected(explain(std::move(status).error(), where));
+    return tl::unexpected(explain(std::move(stopped).error(), where));
   }
+  if (!stopped || *stopped) return stopped;
   ++meta_.step;
   ledger_.book_step(info_.step_tokens);
-  return true;
+  return std::nullopt;
+}
+
+Session::Stopped Session::run_step() {
+  SUANLI_RETURN_IF_ERROR(find_exponents());
+  for (bool again = true; again;) {
+    setup_.executor->begin_step();
+    for (std::int64_t i = 0; i < setup_.job.train.micro_batches; ++i) {
+      SUANLI_ASSIGN_OR_RETURN(const bool alive, micro_batch(i));
+      if (!alive) return Outcome::interrupted;
+    }
+    SUANLI_ASSIGN_OR_RETURN(again, setup_.executor->must_repeat_step());
+    if (again && !may_start_step()) return Outcome::budget_spent;
+  }
+  SUANLI_RETURN_IF_ERROR(update());
+  return std::nullopt;
+}
+
+// A job of exact arithmetic begins with a look at micro-batch 0, whose work counts like all other.
+Status Session::find_exponents() {
+  SUANLI_ASSIGN_OR_RETURN(const bool lacks, setup_.executor->lacks_exponents());
+  if (!lacks) return {};
+  SUANLI_RETURN_IF_ERROR(fill(0));
+  {
+    const Ledger::Timer timer(ledger_, Cause::forward);
+    SUANLI_RETURN_IF_ERROR(setup_.executor->find_exponents(batch_.inputs()));
+  }
+  book(Part::forward);
+  book(Part::backward);
+  return after_phase(Cause::forward);
 }
 
 Session::Alive Session::micro_batch(std::int64_t index) {

@@ -33,11 +33,15 @@ class Session {
   Result<TrainReport> run();
 
  private:
-  // False: stopped, and the step in flight is given up.
+  // False: stopped.
   using Alive = Result<bool>;
   Result<Outcome> loop();
-  Alive step();
+  // None: the step is made. Else what stopped the session, and the step in flight is given up.
+  using Stopped = Result<std::optional<Outcome>>;
+  Stopped step();
+  Stopped run_step();
   Alive micro_batch(std::int64_t index);
+  Status find_exponents();
   Status fill(std::int64_t micro_batch);
   Status update();
   Error explain(Error not_finite, const std::string& where);

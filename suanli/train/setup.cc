@@ -52,7 +52,7 @@ Result<engine::Arithmetic> arithmetic_of(const JobConfig& job) {
   }
   if (const auto arithmetic = engine::arithmetic_from_name(job.train.dtype)) return *arithmetic;
   return fail(ErrorCode::config, "'train.dtype' is '" + printable(job.train.dtype) + "'",
-              "train.dtype", "use f32, bf16 or auto");
+              "train.dtype", "use f32, bf16, exact or auto");
 }
 
 Status check_dataset(const data::Dataset& dataset, const model::GptConfig& model,

@@ -100,14 +100,17 @@ SUANLI_AMX inline Pairs interleave(__m512i even, __m512i odd) {
   return {_mm512_permutex2var_epi64(a, low, b), _mm512_permutex2var_epi64(a, high, b)};
 }
 
+SUANLI_AMX inline void transpose_in_place(std::byte* tile) {
+  __m512i in[16], out[16];
+  for (int i = 0; i < 16; ++i) in[i] = _mm512_load_si512(tile + i * 64);
+  transpose(in, out);
+  for (int i = 0; i < 16; ++i) store(tile + i * 64, out[i]);
+}
+
 // The 16 x 16 dwords of each tile of a step, transposed.
-SUANLI_AMX void transpose_step(std::byte* step) {
-  for (int tile = 0; tile < 2; ++tile, step += kTileBytes) {
-    __m512i in[16], out[16];
-    for (int i = 0; i < 16; ++i) in[i] = _mm512_load_si512(step + i * 64);
-    transpose(in, out);
-    for (int i = 0; i < 16; ++i) store(step + i * 64, out[i]);
-  }
+SUANLI_AMX inline void transpose_step(std::byte* step) {
+  transpose_in_place(step);
+  transpose_in_place(step + kTileBytes);
 }
 
 // Panels whose rows lie along K in memory. Per step [row][32 k]: panels of A; transposed they are panels of B.
@@ -206,6 +209,10 @@ void pack_b_transposed(const Bf16* from, std::int64_t stride, std::int64_t k, st
 void pack_b_transposed(const float* from, std::int64_t stride, std::int64_t k, std::int64_t columns, std::byte* to,
                        std::int64_t panel) {
   rows_along_k(from, stride, columns, k, to, panel, true);
+}
+
+SUANLI_AMX void transpose_tiles(std::byte* tiles, std::int64_t count) {
+  for (std::int64_t i = 0; i < count; ++i) transpose_in_place(tiles + i * kTileBytes);
 }
 
 SUANLI_AMX void column_sums(const std::byte* b, std::int64_t steps, float* to) {
@@ -321,6 +328,7 @@ void pack_b(const float*, std::int64_t, std::int64_t, std::int64_t, std::byte*, 
 void pack_b_transposed(const Bf16*, std::int64_t, std::int64_t, std::int64_t, std::byte*, std::int64_t) { SUANLI_CHECK(false); }
 void pack_b_transposed(const float*, std::int64_t, std::int64_t, std::int64_t, std::byte*, std::int64_t) { SUANLI_CHECK(false); }
 void column_sums(const std::byte*, std::int64_t, float*) { SUANLI_CHECK(false); }
+void transpose_tiles(std::byte*, std::int64_t) { SUANLI_CHECK(false); }
 void multiply(const std::byte*, const std::byte*, std::int64_t, float*, std::int64_t, bool) { SUANLI_CHECK(false); }
 void multiply_int8(const std::byte*, const std::byte*, std::int64_t, std::int32_t*, std::int64_t, bool) {
   SUANLI_CHECK(false);

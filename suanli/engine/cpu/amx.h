@@ -74,4 +74,7 @@ inline constexpr std::int64_t kStepInt8 = 64;
 void multiply_int8(const std::byte* a, const std::byte* b, std::int64_t steps, std::int32_t* c, std::int64_t c_row,
                    bool accumulate);
 
+// Transposes `count` tiles, each of 16 x 16 dwords, in place: what turns tiles of A into tiles of B and back, for bf16 and int8.
+void transpose_tiles(std::byte* tiles, std::int64_t count);
+
 }  // namespace suanli::engine::amx

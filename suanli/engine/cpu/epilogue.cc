@@ -5,6 +5,7 @@
 
 #include "suanli/base/error.h"
 #include "suanli/engine/cpu/bf16_convert.h"
+#include "suanli/engine/cpu/exact/tile.h"
 #include "suanli/engine/cpu/kernel_support.h"
 #include "suanli/engine/cpu/region_plan.h"
 #include "suanli/engine/cpu/tile_ops.h"
@@ -69,7 +70,7 @@ struct Epilogue::Impl {
   // Is output o so large that its first lines have left the caches when its last are written? Then they need not enter.
   bool passes_caches(std::size_t o) const {
     constexpr std::int64_t kLarge = 4 << 20;
-    return has_bf16_instructions() && region.outputs[o].dtype == graph::DType::bf16 &&
+    return !region.exact && has_bf16_instructions() && region.outputs[o].dtype == graph::DType::bf16 &&
            2 * graph::element_count(region.shape) > kLarge;
   }
   std::int64_t table_bytes() const {
@@ -125,7 +126,7 @@ void Epilogue::Impl::store(const EpilogueArgs& args, std::size_t o, const float*
   if (passes_caches(o) && n % 32 == 0 && reinterpret_cast<std::uintptr_t>(to) % 64 == 0)
     narrow_past_caches(from, to, n);
   else
-    narrow(from, to, n);
+    (region.exact ? exact::narrow : narrow)(from, to, n);
 }
 
 void Epilogue::Impl::run_tile(const EpilogueArgs& args, const float* product, std::int64_t row, std::int64_t column,
@@ -137,6 +138,7 @@ void Epilogue::Impl::run_tile(const EpilogueArgs& args, const float* product, st
   const bool whole = n == padded;
   const std::size_t inputs = region.inputs.size();
   const std::int64_t first = row * columns + column;
+  const auto apply = region.exact ? exact::apply_tile : apply_tile;
 
   operands[0] = {product, false};
   if (!whole) {
@@ -149,7 +151,7 @@ void Epilogue::Impl::run_tile(const EpilogueArgs& args, const float* product, st
     const RegionInstruction& step = region.code[k];
     const int direct = plan.direct_output[k];
     float* to = whole && direct >= 0 ? reinterpret_cast<float*>(args.outputs[direct]) + first : slot_of(inputs + k);
-    apply_tile(step.op, operands[step.a], operands[step.b], step.immediate, to, padded);
+    apply(step.op, operands[step.a], operands[step.b], step.immediate, to, padded);
     operands[inputs + k] = {to, false};
   }
   for (std::size_t o = 0; o < region.outputs.size(); ++o) {
@@ -218,12 +220,14 @@ bool Epilogue::in_place(int input, int own, int output) const {
 
 std::string Epilogue::to_string() const {
   const std::size_t ops = impl_->region.code.size();
-  return ops == 0 ? "" : ", then " + std::to_string(ops) + (ops == 1 ? " op" : " ops");
+  return ops == 0 ? "" : ", then " + std::to_string(ops) + (ops == 1 ? " op" : " ops") + (impl_->region.exact ? ", exact" : "");
 }
 
 Epilogue make_epilogue(const KernelSpec& spec, std::int64_t longest_columns) {
   if (spec.region != nullptr) return {*spec.region, longest_columns};
-  return {identity_region(spec.outputs[0].shape, spec.outputs[0].dtype), longest_columns};
+  Region identity = identity_region(spec.outputs[0].shape, spec.outputs[0].dtype);
+  identity.exact = spec.attrs.integer("exact", 0) != 0;
+  return {identity, longest_columns};
 }
 
 }  // namespace suanli::engine

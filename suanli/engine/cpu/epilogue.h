@@ -55,7 +55,7 @@ class Epilogue {
   std::unique_ptr<const Impl> impl_;
 };
 
-// The epilogue of a kernel spec (kernel.h): spec.region, or the identity for spec.outputs[0].
+// The epilogue of a kernel spec (kernel.h): spec.region, or the identity for spec.outputs[0], exact with attr exact = 1.
 Epilogue make_epilogue(const KernelSpec& spec, std::int64_t longest_columns);
 
 }  // namespace suanli::engine

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "suanli/base/error.h"
+#include "suanli/engine/cpu/exact/tile.h"
 #include "suanli/engine/cpu/kernel_support.h"
 #include "suanli/engine/cpu/region_plan.h"
 #include "suanli/engine/cpu/sums.h"
@@ -36,7 +37,7 @@ class RegionKernel final : public Kernel {
 
   std::string implementation() const override {
     return "hwy:" + simd_name() + " region of " + std::to_string(region_.code.size()) +
-           " ops, tile " + std::to_string(plan_.tile);
+           " ops, tile " + std::to_string(plan_.tile) + (region_.exact ? ", exact" : "");
   }
 
   // An input that is itself an output is read last of all, so its buffer must not be overwritten.
@@ -122,6 +123,7 @@ class RegionKernel final : public Kernel {
     const std::int64_t padded = divide_up(n, kTileStep) * kTileStep;
     const bool whole = n == padded;
     const std::size_t inputs = region_.inputs.size();
+    const auto apply = region_.exact ? exact::apply_tile : apply_tile;
     const auto slot_of = [&](std::size_t reg) {
       return slots + plan_.slots[reg] * plan_.slot_floats;
     };
@@ -143,8 +145,8 @@ class RegionKernel final : public Kernel {
         continue;
       }
       const bool repeated = plan_.repeated[inputs + k];
-      apply_tile(step.op, operands[step.a], operands[step.b], step.immediate, to,
-                 repeated ? kTileStep : padded);
+      apply(step.op, operands[step.a], operands[step.b], step.immediate, to,
+            repeated ? kTileStep : padded);
       operands[inputs + k] = {to, repeated};
     }
     for (std::size_t o = 0; o < region_.outputs.size(); ++o)
@@ -171,7 +173,7 @@ class RegionKernel final : public Kernel {
     for (std::int64_t done = 0; done < n; done += step) {
       const std::int64_t length = std::min(step, n - done);
       if (region_.outputs[index].dtype == graph::DType::bf16)
-        narrow(from.data, output<Bf16>(args, index) + start + done, length);
+        (region_.exact ? exact::narrow : narrow)(from.data, output<Bf16>(args, index) + start + done, length);
       else
         std::copy_n(from.data, length, output<float>(args, index) + start + done);
     }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "suanli/engine/cpu/exact/math.h"
 #include "suanli/engine/cpu/simd_targets.h"
 
 #undef HWY_TARGET_INCLUDE
@@ -9,6 +10,7 @@
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
+#include "suanli/engine/cpu/exact/math-inl.h"
 #include "suanli/engine/cpu/vector-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -64,7 +66,7 @@ HWY_INLINE void sum_block(const T* rows, std::int64_t count, std::int64_t stride
         sums[k] = hn::Add(sums[k], load(rows + r * stride + done + k * kLanes, Whole()));
     for (std::size_t k = 0; k < kAccumulators; ++k) {
       float* at = to + done + k * kLanes;
-      store(add ? hn::Add(load(at, Whole()), sums[k]) : sums[k], at, Whole());
+      store(canonical(add ? hn::Add(load(at, Whole()), sums[k]) : sums[k]), at, Whole());
     }
   }
   for_vectors(static_cast<std::size_t>(n - done), [&](std::size_t i, auto part) {
@@ -72,7 +74,7 @@ HWY_INLINE void sum_block(const T* rows, std::int64_t count, std::int64_t stride
     for (std::int64_t r = 1; r < count; ++r)
       total = hn::Add(total, load(rows + r * stride + done + i, part));
     float* at = to + done + i;
-    store(add ? hn::Add(load(at, part), total) : total, at, part);
+    store(canonical(add ? hn::Add(load(at, part), total) : total), at, part);
   });
 }
 
@@ -94,7 +96,7 @@ void SumRowsBf16(const Bf16* rows, std::int64_t count, std::int64_t stride, floa
 
 void AddTo(const float* x, float* to, std::int64_t n) {
   for_vectors(static_cast<std::size_t>(n), [&](std::size_t i, auto part) {
-    store(hn::Add(load(to + i, part), load(x + i, part)), to + i, part);
+    store(canonical(hn::Add(load(to + i, part), load(x + i, part))), to + i, part);
   });
 }
 
@@ -119,9 +121,9 @@ double sum(const Bf16* x, std::int64_t n) { return HWY_DYNAMIC_DISPATCH(SumBf16)
 double sum_of_squares(const float* x, std::int64_t n) {
   return HWY_DYNAMIC_DISPATCH(SumOfSquares)(x, n);
 }
-float row_sum(const float* x, std::int64_t n) { return HWY_DYNAMIC_DISPATCH(RowSum)(x, n); }
-float row_sum(const Bf16* x, std::int64_t n) { return HWY_DYNAMIC_DISPATCH(RowSumBf16)(x, n); }
-float row_max(const float* x, std::int64_t n) { return HWY_DYNAMIC_DISPATCH(RowMax)(x, n); }
+float row_sum(const float* x, std::int64_t n) { return exact::canonical(HWY_DYNAMIC_DISPATCH(RowSum)(x, n)); }
+float row_sum(const Bf16* x, std::int64_t n) { return exact::canonical(HWY_DYNAMIC_DISPATCH(RowSumBf16)(x, n)); }
+float row_max(const float* x, std::int64_t n) { return exact::canonical(HWY_DYNAMIC_DISPATCH(RowMax)(x, n)); }
 void sum_rows(const float* rows, std::int64_t count, std::int64_t stride, float* to,
               std::int64_t n) {
   HWY_DYNAMIC_DISPATCH(SumRows)(rows, count, stride, to, n);

@@ -1,4 +1,4 @@
-// Sums whose order is fixed by their length alone.
+// Sums whose order is fixed by their length alone: the same bits on every CPU. A result that is not a number is 0x7FC00000.
 #pragma once
 
 #include <cstdint>

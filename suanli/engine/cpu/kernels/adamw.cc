@@ -1,7 +1,8 @@
 // AdamW (graph/ops/adamw.cc), fused and in its three parts. Both give the same bits: they share the
-// formulas below, and no product is fused into a sum, on any instruction set.
+// formulas below, and no product is fused into a sum, on any instruction set: docs/formats/exact-arithmetic.md, section 4.
 #include <cmath>
 
+#include "suanli/engine/cpu/exact/math.h"
 #include "suanli/engine/cpu/kernel_support.h"
 #include "suanli/engine/cpu/simd_targets.h"
 
@@ -10,6 +11,7 @@
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
+#include "suanli/engine/cpu/exact/math-inl.h"
 #include "suanli/engine/cpu/kernels/adamw_step.h"
 #include "suanli/engine/cpu/vector-inl.h"
 
@@ -18,17 +20,17 @@ namespace suanli::engine::HWY_NAMESPACE {
 
 // m' = beta1 m + (1 - beta1) g, g already scaled
 HWY_INLINE Vec next_m(const AdamWStep& s, Vec m, Vec g) {
-  return hn::Add(hn::Mul(splat(s.beta1), m), hn::Mul(splat(s.rest1), g));
+  return canonical(hn::Add(hn::Mul(splat(s.beta1), m), hn::Mul(splat(s.rest1), g)));
 }
 // v' = beta2 v + (1 - beta2) g^2
 HWY_INLINE Vec next_v(const AdamWStep& s, Vec v, Vec g) {
-  return hn::Add(hn::Mul(splat(s.beta2), v), hn::Mul(splat(s.rest2), hn::Mul(g, g)));
+  return canonical(hn::Add(hn::Mul(splat(s.beta2), v), hn::Mul(splat(s.rest2), hn::Mul(g, g))));
 }
 // w' = w (1 - lr decay) - lr (m'/c1) / (sqrt(v'/c2) + eps)
 HWY_INLINE Vec next_w(const AdamWStep& s, Vec w, Vec m, Vec v) {
   const Vec up = hn::Mul(splat(s.rate), hn::Div(m, splat(s.correction1)));
   const Vec down = hn::Add(hn::Sqrt(hn::Div(v, splat(s.correction2))), splat(s.eps));
-  return hn::Sub(hn::Mul(w, splat(s.keep)), hn::Div(up, down));
+  return canonical(hn::Sub(hn::Mul(w, splat(s.keep)), hn::Div(up, down)));
 }
 
 void AdamW(const AdamWStep& s, float* w, float* m, float* v, const float* g, std::int64_t n) {
@@ -183,7 +185,7 @@ Result<std::unique_ptr<Kernel>> make_clip_scale(const KernelSpec& spec) {
     double scale = 1;
     // A NaN norm must stay one: the step is then refused.
     if (max_norm > 0 && !(max_norm / (norm + 1e-6) >= 1)) scale = max_norm / (norm + 1e-6);
-    *output<float>(args, 0) = static_cast<float>(scale / tokens);
+    *output<float>(args, 0) = exact::canonical(static_cast<float>(scale / tokens));
   });
 }
 

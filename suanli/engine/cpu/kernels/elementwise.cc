@@ -1,5 +1,5 @@
 // Elementwise ops that stand alone: each is a region of one instruction. What a region cannot
-// express (a broadcast in the middle of the shape) is repeated into scratch first.
+// express (a broadcast in the middle of the shape) is repeated into scratch first. With attr exact = 1 the region is exact.
 #include <cstddef>
 
 #include "suanli/engine/cpu/kernel_support.h"
@@ -11,6 +11,8 @@ namespace {
 
 using graph::DType;
 using graph::Shape;
+
+bool is_exact(const KernelSpec& spec) { return spec.attrs.integer("exact", 0) != 0; }
 
 // How a region of shape `large` reads an input of shape `small`, or nothing if it cannot.
 std::optional<Access> access_of(const Shape& small, const Shape& large) {
@@ -66,7 +68,8 @@ Result<std::unique_ptr<Kernel>> make_binary(const KernelSpec& spec) {
       .inputs = {{first, Access::full, a.elements()},
                  {DType::f32, access.value_or(Access::full), access ? b.elements() : a.elements()}},
       .code = {{*region_op_from_name(spec.name), 0, 1}},
-      .outputs = {{2, DType::f32}}};
+      .outputs = {{2, DType::f32}},
+      .exact = is_exact(spec)};
   std::unique_ptr<Kernel> kernel = make_region_kernel(region);
   if (access) return kernel;
   return std::make_unique<BroadcastKernel>(std::move(kernel), b, a);
@@ -81,7 +84,8 @@ Result<std::unique_ptr<Kernel>> make_unary(const KernelSpec& spec) {
   return make_region_kernel({.shape = spec.inputs[0].shape,
                              .inputs = {{dtype, Access::full, spec.inputs[0].elements()}},
                              .code = {step},
-                             .outputs = {{1, DType::f32}}});
+                             .outputs = {{1, DType::f32}},
+                             .exact = is_exact(spec)});
 }
 
 Result<std::unique_ptr<Kernel>> make_cast(const KernelSpec& spec) {
@@ -98,7 +102,8 @@ Result<std::unique_ptr<Kernel>> make_cast(const KernelSpec& spec) {
   return make_region_kernel({.shape = spec.inputs[0].shape,
                              .inputs = {{spec.inputs[0].dtype, Access::full, n}},
                              .code = {},
-                             .outputs = {{0, spec.outputs[0].dtype}}});
+                             .outputs = {{0, spec.outputs[0].dtype}},
+                             .exact = is_exact(spec)});
 }
 
 }  // namespace

@@ -1,9 +1,11 @@
 // Rows of a table by number (graph/ops/embedding.cc) and other ops on whole numbers. Numbers are
 // checked before a step; here one outside the table only must not touch foreign memory: embedding
-// gives NaN, the others leave it out.
+// gives NaN, the others leave it out. embedding rounds to bf16 by the CPU's own instructions, unless attr exact = 1.
 #include <bit>
 #include <limits>
 
+#include "suanli/engine/cpu/exact/math.h"
+#include "suanli/engine/cpu/exact/tile.h"
 #include "suanli/engine/cpu/kernel_support.h"
 
 namespace suanli::engine {
@@ -18,6 +20,7 @@ Result<std::unique_ptr<Kernel>> make_embedding(const KernelSpec& spec) {
   const std::int64_t rows = spec.inputs[0].shape.at(0);
   const std::int64_t columns = spec.inputs[0].shape.at(1);
   const std::int64_t ids = spec.inputs[1].elements();
+  const auto narrow_row = spec.attrs.integer("exact", 0) != 0 ? exact::narrow : narrow;
   return simple_kernel("copied rows", [=](const KernelArgs& args) {
     const auto copy_row = [&](std::int64_t index) {
       const std::int64_t id = input<std::int32_t>(args, 1)[index];
@@ -27,7 +30,7 @@ Result<std::unique_ptr<Kernel>> make_embedding(const KernelSpec& spec) {
       Bf16* to_bf16 = output<Bf16>(args, 0) + index * columns;
       if (to_f32 && known) std::copy_n(from, columns, to);
       if (to_f32 && !known) std::fill_n(to, columns, std::numeric_limits<float>::quiet_NaN());
-      if (!to_f32 && known) narrow(from, to_bf16, columns);
+      if (!to_f32 && known) narrow_row(from, to_bf16, columns);
       if (!to_f32 && !known) std::fill_n(to_bf16, columns, Bf16{0x7FC0});
     };
     parallel_ranges(args.pool, ids, rows_per_task(columns),
@@ -98,7 +101,7 @@ class EmbeddingGrad final : public Kernel {
       if (row < first || row >= end) continue;
       float* to = output<float>(args, 0) + row * columns_ + column;
       const T* from = dy + i * columns_ + column;
-      for (std::int64_t c = 0; c < width; ++c) to[c] += value_of(from[c]);
+      for (std::int64_t c = 0; c < width; ++c) to[c] = exact::canonical(to[c] + value_of(from[c]));
     }
   }
 

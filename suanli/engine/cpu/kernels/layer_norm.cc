@@ -1,7 +1,8 @@
 // layer_norm and its gradients (graph/ops/layer_norm.cc). Rows of C elements; a row is read several
 // times from L1.
 //
-// f32 and bf16 rows come in; the first result goes through an epilogue (kernel.h).
+// f32 and bf16 rows come in; the first result goes through an epilogue (kernel.h). All are exact: the order of every
+// operation is written down in docs/formats/exact-arithmetic.md, section 3, and no product is fused into a sum.
 #include <cmath>
 #include <optional>
 
@@ -16,6 +17,7 @@
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
+#include "suanli/engine/cpu/exact/math-inl.h"
 #include "suanli/engine/cpu/vector-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -73,7 +75,7 @@ void LayerNormRow(const float* x, const float* gamma, const float* beta, float e
   const Vec r = splat(norm.r);
   for_vectors(n, [&](std::size_t i, auto part) {
     const Vec h = normalised(x, i, mean, r, part);
-    store(hn::MulAdd(h, load(gamma + i, part), load(beta + i, part)), y + i, part);
+    store(canonical(hn::Add(hn::Mul(h, load(gamma + i, part)), load(beta + i, part))), y + i, part);
   });
 }
 
@@ -88,7 +90,7 @@ void LayerNormBackwardRow(const float* x, const float* gamma, const float* dy, f
   const auto visit = [&](std::size_t i, auto part, Vec& g) {
     const Vec d = load(dy + i, part);
     const Vec h = normalised(x, i, mean, r, part);
-    if (dgamma != nullptr) store(hn::MulAdd(d, h, load(dgamma + i, part)), dgamma + i, part);
+    if (dgamma != nullptr) store(hn::Add(load(dgamma + i, part), hn::Mul(d, h)), dgamma + i, part);
     if (dbeta != nullptr) store(hn::Add(load(dbeta + i, part), d), dbeta + i, part);
     if (dx == nullptr) return d;
     g = hn::Mul(d, load(gamma + i, part));
@@ -109,7 +111,7 @@ void LayerNormBackwardRow(const float* x, const float* gamma, const float* dy, f
   for_vectors(n, [&](std::size_t i, auto part) {
     const Vec g = hn::Mul(load(dy + i, part), load(gamma + i, part));
     const Vec h = normalised(x, i, mean, r, part);
-    store(hn::Mul(r, hn::NegMulAdd(h, mean_gh, hn::Sub(g, mean_g))), dx + i, part);
+    store(canonical(hn::Mul(r, hn::Sub(hn::Sub(g, mean_g), hn::Mul(h, mean_gh)))), dx + i, part);
   });
 }
 

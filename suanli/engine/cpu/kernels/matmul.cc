@@ -4,6 +4,7 @@
 
 #include "suanli/engine/cpu/amx.h"
 #include "suanli/engine/cpu/amx_matmul.h"
+#include "suanli/engine/cpu/column_sums.h"
 #include "suanli/engine/cpu/epilogue.h"
 #include "suanli/engine/cpu/onednn_matmul.h"
 #include "suanli/engine/cpu/scratch_layout.h"
@@ -36,58 +37,14 @@ class EmptySum final : public Kernel {
   std::int64_t zeros_at_ = 0, epilogue_at_ = 0;
 };
 
-// A product and, apart from it, the column sums of its second operand.
-class WithSums final : public Kernel {
- public:
-  WithSums(std::unique_ptr<Kernel> product, std::unique_ptr<Kernel> sums, std::size_t sums_output)
-      : product_(std::move(product)), sums_(std::move(sums)), sums_output_(sums_output) {}
-  void run(const KernelArgs& args) const override {
-    product_->run(args);
-    sums_->run({args.inputs + 1, args.outputs + sums_output_, args.scratch, args.pool});
-  }
-  Bytes scratch(int workers) const override { return std::max(product_->scratch(workers), sums_->scratch(workers)); }
-  bool in_place(int input, int output) const override { return product_->in_place(input, output); }
-  std::string implementation() const override { return product_->implementation() + "; sums: " + sums_->implementation(); }
-
- private:
-  std::unique_ptr<Kernel> product_, sums_;
-  std::size_t sums_output_;
-};
-
-Result<std::unique_ptr<Kernel>> make_sums(const KernelSpec& spec) {
-  const std::vector<std::int64_t> shape = {spec.inputs[1].shape[1]};
-  const KernelSpec sums{.name = "reduce_to",
-                        .inputs = {spec.inputs[1]},
-                        .outputs = {spec.outputs.back()},
-                        .attrs = {{"shape", shape}}};
-  return cpu_kernels().find("reduce_to")(sums);
-}
-
-// Shapes of operands and product; the outputs may be any that an epilogue makes.
-Result<MatmulShape> shape_of(const KernelSpec& spec) {
-  SUANLI_CHECK(spec.inputs.size() >= 2 && !spec.outputs.empty());
-  const graph::TensorType& a = spec.inputs[0];
-  const graph::TensorType& b = spec.inputs[1];
-  const std::size_t rank = a.shape.size();
-  SUANLI_CHECK(rank >= 2 && b.shape.size() == rank);
+Result<std::unique_ptr<Kernel>> make_matmul(const KernelSpec& spec) {
+  const MatmulShape shape = matmul_shape(spec);
+  const graph::TensorType &a = spec.inputs[0], &b = spec.inputs[1];
   if (!graph::is_float(a.dtype) || !graph::is_float(b.dtype))
     return fail(ErrorCode::unsupported,
                 "matmul of " + a.to_string() + " and " + b.to_string() + " into " + spec.outputs[0].to_string() +
                     " has no kernel",
                 "matmul", "give operands in f32 or bf16");
-  MatmulShape shape{.ta = spec.attrs.integer("ta", 0) != 0,
-                    .tb = spec.attrs.integer("tb", 0) != 0,
-                    .column_sums = spec.attrs.integer("column_sums", 0) != 0};
-  shape.m = a.shape[shape.ta ? rank - 1 : rank - 2];
-  shape.k = a.shape[shape.ta ? rank - 2 : rank - 1];
-  shape.n = b.shape[shape.tb ? rank - 2 : rank - 1];
-  SUANLI_CHECK(b.shape[shape.tb ? rank - 1 : rank - 2] == shape.k);
-  for (std::size_t i = 0; i + 2 < rank; ++i) shape.batch *= a.shape[i];
-  return shape;
-}
-
-Result<std::unique_ptr<Kernel>> make_matmul(const KernelSpec& spec) {
-  SUANLI_ASSIGN_OR_RETURN(const MatmulShape shape, shape_of(spec));
   if (rounds_to_bf16(spec) && amx::available() && shape.batch == 1 && !shape.empty())
     return make_amx_matmul(spec, shape);
   std::unique_ptr<Kernel> product;
@@ -97,8 +54,7 @@ Result<std::unique_ptr<Kernel>> make_matmul(const KernelSpec& spec) {
     SUANLI_ASSIGN_OR_RETURN(product, make_onednn_matmul(spec, shape));
   }
   if (!shape.column_sums) return product;
-  SUANLI_ASSIGN_OR_RETURN(std::unique_ptr<Kernel> sums, make_sums(spec));
-  return std::make_unique<WithSums>(std::move(product), std::move(sums), spec.outputs.size() - 1);
+  return with_column_sums(std::move(product), spec);
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
 // reduce_to, reduce_max, sum_squares, accumulate. The shape alone decides how a sum is cut and in
-// which order its parts are added. reduce_to takes bf16 too.
+// which order its parts are added. reduce_to takes bf16 too. All are exact: docs/formats/exact-arithmetic.md, section 3.
+#include "suanli/engine/cpu/exact/math.h"
 #include "suanli/engine/cpu/kernel_support.h"
 #include "suanli/engine/cpu/strided_copy.h"
 #include "suanli/engine/cpu/sums.h"
@@ -25,7 +26,7 @@ class FullSum final : public Kernel {
                     });
     double total = 0;
     for (std::int64_t i = 0; i < divide_up(elements_, kSumBlock); ++i) total += parts[i];
-    *output<float>(args, 0) = static_cast<float>(total);
+    *output<float>(args, 0) = exact::canonical(static_cast<float>(total));
   }
   Bytes scratch(int) const override {
     return Bytes(divide_up(elements_, kSumBlock) * std::int64_t{sizeof(double)});
@@ -140,7 +141,7 @@ std::unique_ptr<Kernel> sum_of_rows(const Reduction& r) {
                         double total = 0;
                         for (std::int64_t t = 0; t < rows; ++t)
                           total += row_sum(x + r.summed.offset(t), r.inner);
-                        output<float>(args, 0)[i] = static_cast<float>(total);
+                        output<float>(args, 0)[i] = exact::canonical(static_cast<float>(total));
                       }
                     });
   });
