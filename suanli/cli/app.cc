@@ -38,6 +38,7 @@ void build(CLI::App& root, Request& request) {
   add_plot(verb, request);
   add_ckpt(verb, request);
   add_digest(verb, request);
+  add_replay(verb, request);
   add_bench(verb, request);
   add_calibrate(verb, request);
   add_compare(verb, request);

@@ -17,7 +17,7 @@ train::RunRecords run_of(std::int64_t steps, std::vector<train::ValidLossRecord>
   session.step_tokens = Tokens(10);
   records.sessions = {session};
   for (std::int64_t step = 1; step <= steps; ++step)
-    records.steps.push_back({step, 1.0, Tokens(10), Seconds(1), Flops(0), Joules(0)});
+    records.steps.push_back({step, 1.0, 1.0, Tokens(10), Seconds(1), Flops(0), Joules(0)});
   records.evals = std::move(evals);
   return records;
 }

@@ -15,19 +15,6 @@ namespace {
 constexpr std::array kPhases = {graph::Phase::forward, graph::Phase::backward,
                                 graph::Phase::update};
 
-const std::vector<engine::KernelCall>& calls_of(const engine::Program& program,
-                                                graph::Phase phase) {
-  switch (phase) {
-    case graph::Phase::forward:
-      return program.forward;
-    case graph::Phase::backward:
-      return program.backward;
-    case graph::Phase::update:
-      break;
-  }
-  return program.update;
-}
-
 // A kernel is made for each call as the executor would, and asked what it is; no buffers are
 // needed for that.
 Result<std::vector<std::string>> implementations_of(const std::vector<engine::KernelCall>& calls,

@@ -18,7 +18,7 @@ std::vector<MeasuredCall> measured_calls(const train::StepRunner& runner, const 
   for (std::size_t p = 0; p < train::kStepPhases.size(); ++p) {
     const graph::Phase phase = train::kStepPhases[p];
     const double runs = phase == graph::Phase::update ? 1 : static_cast<double>(runner.shape().micro_batches);
-    const auto& program_calls = train::calls_of(runner.program(), phase);
+    const auto& program_calls = engine::calls_of(runner.program(), phase);
     for (std::size_t i = 0; i < program_calls.size(); ++i) {
       MeasuredCall call{.phase = phase, .index = i, .kernel = program_calls[i].spec.name};
       call.bytes = program_calls[i].bytes * runs;
@@ -49,7 +49,7 @@ Result<Measurement> measure(train::StepRunner& runner, const std::function<void(
   meter::Calibrator calibrator(runner.options().arithmetic, runner.options().threads);
   CallSamples samples;
   for (std::size_t p = 0; p < samples.size(); ++p)
-    samples[p].resize(train::calls_of(runner.program(), train::kStepPhases[p]).size());
+    samples[p].resize(engine::calls_of(runner.program(), train::kStepPhases[p]).size());
   std::vector<double> seconds;
   for (int i = 0; i < kWarmUp + kSteps; ++i) {
     const bool counts = i >= kWarmUp;

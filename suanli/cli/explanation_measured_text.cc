@@ -12,7 +12,7 @@ namespace {
 constexpr std::size_t kMostOperands = 72;  // columns
 
 const engine::KernelCall& call_of(const Explanation& explanation, const MeasuredCall& call) {
-  const auto& calls = train::calls_of(explanation.program, call.phase);
+  const auto& calls = engine::calls_of(explanation.program, call.phase);
   SUANLI_CHECK(call.index < calls.size() && calls[call.index].spec.name == call.kernel);  // of the program explained
   return calls[call.index];
 }

@@ -383,8 +383,38 @@ constexpr JsonField kFields[] = {
 
     {"digest", "run", "string", "the run folder"},
     {"digest", "step", "integer", "steps done"},
+    {"digest", "arithmetic", "string", "\"exact/1\", \"bf16\" or \"f32\": how the run computes"},
     {"digest", "root", "string", "Merkle root over all tensors, docs/formats/checkpoint.md"},
     {"digest", "tensors", "array of objects", "name, dtype, shape, sha256; all of them, or the one that --tensor names"},
+    {"digest", "job", "string or null", "with --ops: SHA-256 of all that decides the step, docs/formats/digests.md"},
+    {"digest", "loss", "number or null", "with --ops: of the step, before its update"},
+    {"digest", "grad_norm", "number or null", "with --ops: of the step, before clipping"},
+    {"digest", "only_node", "integer or null", "with --op: the node that `ops` is limited to"},
+    {"digest", "ops", "array of objects or null",
+     "with --ops, each output of the step in its order: micro_batch (-1: none), node (canonical; -1: none), op, value, phase, "
+     "block, dtype, shape, root, leaves; docs/formats/digests.md"},
+
+    {"replay", "run", "string", "the run folder"},
+    {"replay", "against", "string", "what it was compared with"},
+    {"replay", "arithmetic", "string", "as of digest"},
+    {"replay", "isa", "string", "scalar, avx2, avx512 or amx: the most that exact kernels used; of other arithmetics empty"},
+    {"replay", "threads", "integer", "that computed"},
+    {"replay", "from", "integer", "the state that was begun with"},
+    {"replay", "to", "integer", "the last state that was to be compared"},
+    {"replay", "recomputed_steps", "integer", "what was made again to find the op included"},
+    {"replay", "compared_roots", "integer", "of states"},
+    {"replay", "compared_figures", "integer", "steps whose loss and gradient norm were compared"},
+    {"replay", "compared_ops", "boolean", "every output of one step was compared"},
+    {"replay", "last_compared", "integer or null", "the last step of which something was compared and equal"},
+    {"replay", "seconds", "number", "of the recomputation"},
+    {"replay", "equal", "boolean", "exit code 0 if true, else 8"},
+    {"replay", "accused", "string",
+     "who is not what this machine computes: \"run\", \"against\" or \"both\"; empty if nothing differs"},
+    {"replay", "difference", "object or null",
+     "step (the first that differs), last_equal (state that was compared and equal, or null), sign (root, loss, grad_norm or "
+     "ops), is_state_after (the output is a tensor of the state after the step), output (null where not known: text, micro_batch, node, op, value, phase, block, dtype, shape), element (null where not known: first, count, "
+     "position, mine, theirs)"},
+    {"replay", "notes", "array of objects", "errors that kept the op or the element from being found"},
 
     {"version", "version", "string", ""},
 };

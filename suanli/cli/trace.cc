@@ -32,7 +32,7 @@ Json chrome_trace(const train::StepRunner& runner) {
                              name_event("thread_name", "kernels, each on " + std::to_string(runner.options().threads) +
                                                            " threads")});
   for (const graph::Phase phase : train::kStepPhases) {
-    const auto& calls = train::calls_of(runner.program(), phase);
+    const auto& calls = engine::calls_of(runner.program(), phase);
     const auto& times = runner.executor().call_times(phase);
     for (std::size_t i = 0; i < calls.size(); ++i) {
       events.push_back({{"ph", "X"},

@@ -105,6 +105,7 @@ void add_eval(Verb root, Request& request);
 void add_plot(Verb root, Request& request);
 void add_ckpt(Verb root, Request& request);
 void add_digest(Verb root, Request& request);
+void add_replay(Verb root, Request& request);
 void add_bench(Verb root, Request& request);
 void add_calibrate(Verb root, Request& request);
 void add_compare(Verb root, Request& request);

@@ -41,6 +41,7 @@ constexpr std::pair<int, std::string_view> kExitCodes[] = {
     {3, "configuration: a job file or a value in it is wrong"},
     {5, "interrupted, but resumable"},
     {7, "the budget is spent; resumable with a larger one"},
+    {8, "what was computed again is not what was recorded"},
 };
 
 std::string job_text() {

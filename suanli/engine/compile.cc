@@ -31,7 +31,7 @@ class Compiler {
   }
 
   Program run() && {
-    Fused fused = fuse(lowered_);
+    Fused fused = fuse(lowered_, program_.target.fuse);
     make_values();
     emit(std::move(fused.forward), Phase::forward, program_.forward);
     emit(std::move(fused.backward), Phase::backward, program_.backward);
@@ -245,8 +245,12 @@ class Compiler {
         program_.sources.push_back(
             {graph_.node(id).name, value_[id],
              graph_.node(id).op->name == "step_input" ? Phase::update : Phase::forward});
+    // A token sum has its value, one for all slots, from update.
+    const auto phase_of = [&](NodeId id) {
+      return is_exact() && accumulates(id) ? Phase::update : graph_.node(id).phase;
+    };
     for (const graph::Output& output : graph_.outputs())
-      program_.outputs.push_back({output.name, value_[output.node], graph_.node(output.node).phase});
+      program_.outputs.push_back({output.name, value_[output.node], phase_of(output.node)});
     for (const graph::Update& update : graph_.updates())
       if (value_[update.state] != value_[update.value])
         program_.state_copies.push_back({value_[update.state], value_[update.value]});

@@ -69,6 +69,27 @@ TEST(CompileExact, KernelsOfProductsAreExactOnes) {
   }
 }
 
+// What makes a head one op is the graph: a table that does not learn has no dw, and its logits are a product like another.
+TEST(CompileExact, AHeadWhoseTableDoesNotLearnIsOfProducts) {
+  Graph graph;
+  graph::Builder b(graph);
+  const auto x = b.param("x", graph::f32({16, 8}), "normal", 0.1);
+  const auto logits = b.matmul(x, b.input("table", graph::f32({11, 8})), false, true);
+  const auto loss = b.reduce_to(b.apply("softmax_cross_entropy", {logits, b.input("targets", graph::i32({16}))}), {});
+  const auto sum = b.micro_sum(loss);
+  const auto gradients = graph::differentiate(graph, loss);
+  ASSERT_TRUE(gradients.has_value());
+  b.set_phase(graph::Phase::update);
+  ASSERT_TRUE(graph.add_update(x, b.sub(x, gradients->front().gradient)));
+  ASSERT_TRUE(graph.add_output("loss", b.scale(sum, 1.0)));
+  ASSERT_TRUE(b.status());
+  std::set<std::string> found;
+  const Program program = *compile(graph, kExact);
+  for (const KernelCall* call : calls_of(program)) found.insert(call->spec.name);
+  EXPECT_TRUE(found.contains("exact_softmax_cross_entropy") && found.contains("exact_softmax_cross_entropy_grad"));
+  EXPECT_FALSE(found.contains("exact_vocabulary_loss") || found.contains("exact_vocabulary_loss_grad"));
+}
+
 TEST(CompileExact, WeightGradientsTakeFourTerms) {
   for (const Recomputation& recompute : {Recomputation{}, Recomputation{.cheap = true, .blocks = 9}}) {
     const Graph graph = language_model(11);

@@ -54,11 +54,6 @@ struct Executor::Impl {
 
 namespace {
 
-const std::vector<KernelCall>& calls_of(const Program& program, Phase phase) {
-  if (phase == Phase::forward) return program.forward;
-  return phase == Phase::backward ? program.backward : program.update;
-}
-
 Result<std::byte*> state_address(const Value& value, State& state) {
   State::Tensor* tensor = state.find(value.name);
   if (tensor == nullptr)
@@ -138,6 +133,10 @@ void Executor::run(Phase phase, int slot, std::size_t first, std::size_t last) {
     const Seconds start = timing_ ? real_clock().now() : Seconds();
     impl_->device.launch(impl_->device.compute(), *bound.kernel, bound.inputs[slot].data(),
                          bound.outputs[slot].data(), impl_->scratch.data(), calls[i].flops);
+    if (watch_) {
+      impl_->device.synchronize(impl_->device.compute());
+      watch_(phase, i);
+    }
     if (!timing_) continue;
     impl_->device.synchronize(impl_->device.compute());
     CallTime& time = impl_->times[p][i];
@@ -329,7 +328,9 @@ Status Executor::add_token_sums(const TokenSums& others) {
     return fail(ErrorCode::mismatch, std::to_string(others.sums.size()) + " sums cannot be added to " +
                                          std::to_string(all.sums.size()), "token sums");
   if (program_->token_sums.empty()) return {};
-  for (std::size_t i = 0; i < all.sums.size(); ++i) all.sums[i] += others.sums[i];
+  // Sums that do not fit are worth nothing and may be any 64 bits: they must not overflow.
+  for (std::size_t i = 0; i < all.sums.size(); ++i)
+    all.sums[i] = static_cast<std::int64_t>(static_cast<std::uint64_t>(all.sums[i]) + static_cast<std::uint64_t>(others.sums[i]));
   for (std::size_t i = 0; i < all.largest.size(); ++i) all.largest[i] = std::max(all.largest[i], others.largest[i]);
   Device& device = impl_->device;
   const std::int64_t* from = all.sums.data();
@@ -358,6 +359,20 @@ Status Executor::read(std::string_view output, std::span<std::byte> bytes, int s
               value.type.bytes());
   device.synchronize(device.compute());
   return {};
+}
+
+void Executor::read_value(ValueId value, std::span<std::byte> bytes, int slot) const {
+  const Bytes size = program_->values.at(static_cast<std::size_t>(value)).type.bytes();
+  SUANLI_CHECK(size == Bytes(static_cast<std::int64_t>(bytes.size())));
+  impl_->device.copy(impl_->device.compute(), bytes.data(), impl_->address(*program_, value, slot), size);
+  impl_->device.synchronize(impl_->device.compute());
+}
+
+void Executor::write_value(ValueId value, std::span<const std::byte> bytes, int slot) {
+  const Bytes size = program_->values.at(static_cast<std::size_t>(value)).type.bytes();
+  SUANLI_CHECK(size == Bytes(static_cast<std::int64_t>(bytes.size())));
+  impl_->device.copy(impl_->device.compute(), impl_->address(*program_, value, slot), bytes.data(), size);
+  impl_->device.synchronize(impl_->device.compute());
 }
 
 Result<double> Executor::read_scalar(std::string_view output, int slot) const {

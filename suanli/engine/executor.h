@@ -19,6 +19,7 @@
 // Thread rule: one thread at a time per executor; executors that share a State take turns.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -58,6 +59,8 @@ class State {
   // Adds the params and states of `graph` that are not there yet, with their graph::initial_value for the seed.
   // A tensor that is there with another type is an error (mismatch).
   Status initialize(const graph::Graph& graph, std::uint64_t seed);
+  // Gives the params and states of `graph`, which are there, their initial values again.
+  Status reinitialize(const graph::Graph& graph, std::uint64_t seed);
   // Adds a tensor with these bytes, or keeps what it holds if it is there.
   Status add(std::string_view name, const graph::TensorType& type, std::span<const std::byte> initial);
 
@@ -66,6 +69,8 @@ class State {
   // Whole-tensor copies between host and device; a wrong name or size is an error.
   Status write(std::string_view name, std::span<const std::byte> bytes);
   Status read(std::string_view name, std::span<std::byte> bytes);
+  // A part of a tensor of this state, from a byte on, to host memory.
+  void read_part(const Tensor& tensor, Bytes from, std::span<std::byte> bytes);
   Device& device() { return device_; }
 
   // A copy of all tensors being made on a stream of its own, while forward and backward run. The next update of any
@@ -78,6 +83,7 @@ class State {
   const Event& last_capture() const { return last_capture_; }
 
  private:
+  Status write_initial(const graph::Node& node, std::uint64_t seed, std::byte* zeros);
   Device& device_;
   std::vector<Tensor> tensors_;
   std::unique_ptr<Stream> copy_stream_;
@@ -144,6 +150,15 @@ class Executor {
   // tensor that holds a NaN or infinity (its op, block, phase, element), or nothing.
   Result<std::optional<std::string>> find_not_finite(std::span<const HostTensor> inputs);
 
+  // Called after every call of every phase, when its outputs are there and before anything else runs; empty: nobody. `call`
+  // counts in the program's list of the phase.
+  using Watch = std::function<void(graph::Phase phase, std::size_t call)>;
+  void set_watch(Watch watch) { watch_ = std::move(watch); }
+  // A value's bytes in the slot; of values in `work` only what a watch has just seen is sure to be there. write_value is for
+  // trials of how a fault is found. `bytes` has the value's size.
+  void read_value(ValueId value, std::span<std::byte> bytes, int slot = 0) const;
+  void write_value(ValueId value, std::span<const std::byte> bytes, int slot = 0);
+
   // Times every call while on (adds two clock reads per call).
   void set_timing(bool on) { timing_ = on; }
   // Parallel to program().forward, backward, update.
@@ -165,6 +180,7 @@ class Executor {
   std::shared_ptr<const Program> program_;
   std::unique_ptr<Impl> impl_;
   bool timing_ = false;
+  Watch watch_;
 };
 
 }  // namespace suanli::engine

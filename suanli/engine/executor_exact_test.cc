@@ -168,6 +168,33 @@ TEST(ExactStep, ThreadsSlotsAndRecomputingDoNotShow) {
             expected);
 }
 
+TEST(ExactStep, ASumThatIsAnOutputIsTheSameInEverySlot) {
+  Graph graph;
+  ASSERT_TRUE(graph.set_micro_batches(3));
+  graph::Builder b(graph);
+  const auto x = b.input("x", graph::f32({kRows, kColumns}));
+  const auto w = b.param("w", graph::f32({kRows, kColumns}), "zeros");
+  const auto sum = b.micro_sum(b.scale(x, 1.0));
+  b.set_phase(graph::Phase::update);
+  ASSERT_TRUE(graph.add_update(w, b.scale(sum, 1.0)));
+  ASSERT_TRUE(graph.add_output("sum", sum));
+  Result<Bench> bench = Bench::make(graph, {.arithmetic = Arithmetic::exact, .slots = 3}, 1);
+  ASSERT_TRUE(bench.has_value());
+  bench->executor->begin_step();
+  for (int slot = 0; slot < 3; ++slot) {
+    const auto values = random_floats(kRows * kColumns, static_cast<std::uint64_t>(slot));
+    const HostTensor inputs[] = {host("x", values)};
+    ASSERT_TRUE(bench->executor->forward(slot, inputs));
+  }
+  for (int slot = 0; slot < 3; ++slot) ASSERT_TRUE(bench->executor->backward(slot));
+  ASSERT_TRUE(bench->executor->update({}));
+  for (int slot = 0; slot < 3; ++slot) {
+    std::vector<float> read(kRows * kColumns);
+    ASSERT_TRUE(bench->executor->read("sum", std::as_writable_bytes(std::span(read)), slot));
+    EXPECT_EQ(read, bench->read_state("w")) << slot;
+  }
+}
+
 TEST(ExactStep, FollowsThatOfF32) {
   for (const std::int64_t micro_batches : {1, 3}) {
     Bench exact = bench_of(micro_batches), plain = bench_of(micro_batches, {});

@@ -109,8 +109,13 @@ std::vector<Group> order(const Graph& graph, std::vector<Group> groups) {
 // The groups of all nodes, in no order yet.
 class Grouping {
  public:
-  explicit Grouping(const Lowered& lowered)
-      : lowered_(lowered), graph_(lowered.graph), users_(graph_.users()), partition_(graph_), taken_(graph_.size(), false) {}
+  Grouping(const Lowered& lowered, bool regions)
+      : lowered_(lowered),
+        regions_(regions),
+        graph_(lowered.graph),
+        users_(graph_.users()),
+        partition_(graph_),
+        taken_(graph_.size(), false) {}
 
   std::vector<Group> run() && {
     // A pattern holds only if no node is claimed twice and its kernel would not wait for itself. Groups of patterns take
@@ -119,11 +124,13 @@ class Grouping {
     const std::vector<NodeId> weights = unrounded_weights(graph_, users_);
     for (NodeId id = 0; id < graph_.size(); ++id)
       if (weights[id] != kNoNode) taken_[id] = true;
-    for (Group& group : find_row_regions(graph_, users_, partition_, taken_)) add(std::move(group));
-    grow_regions(graph_, partition_, taken_);
+    if (regions_) {
+      for (Group& group : find_row_regions(graph_, users_, partition_, taken_)) add(std::move(group));
+      grow_regions(graph_, partition_, taken_);
+    }
     for (NodeId id = 0; id < graph_.size(); ++id)
       if (!taken_[id] && needs_kernel(graph_.node(id)) && !can_be_in_region(graph_, id)) add(single_group(graph_, id));
-    attach_regions(graph_, users_, partition_, taken_, groups_);
+    if (regions_) attach_regions(graph_, users_, partition_, taken_, groups_);
     for (NodeId id = 0; id < graph_.size(); ++id)
       if (!taken_[id] && needs_kernel(graph_.node(id)) && partition_.group(id) == id)
         groups_.push_back(make_region(graph_, users_, partition_.members(id)));
@@ -142,6 +149,7 @@ class Grouping {
   }
 
   const Lowered& lowered_;
+  const bool regions_;
   const Graph& graph_;
   std::vector<std::vector<NodeId>> users_;
   Partition partition_;
@@ -151,9 +159,9 @@ class Grouping {
 
 }  // namespace
 
-Fused fuse(const Lowered& lowered) {
+Fused fuse(const Lowered& lowered, bool regions) {
   std::vector<std::vector<Group>> by_phase(3);
-  for (Group& group : Grouping(lowered).run())
+  for (Group& group : Grouping(lowered, regions).run())
     by_phase[static_cast<int>(lowered.graph.node(group.nodes.front()).phase)].push_back(std::move(group));
   return {order(lowered.graph, std::move(by_phase[0])), order(lowered.graph, std::move(by_phase[1])),
           order(lowered.graph, std::move(by_phase[2]))};

@@ -29,7 +29,8 @@ struct Fused {
   std::vector<Group> forward, backward, update;
 };
 
-Fused fuse(const Lowered& lowered);
+// Without `regions`, a region is one node and no kernel has an epilogue.
+Fused fuse(const Lowered& lowered, bool regions = true);
 
 // How an operand of shape `operand` is read by an elementwise op of shape `shape`, if a region can do that.
 std::optional<Access> access_of(const graph::Shape& operand, const graph::Shape& shape);

@@ -104,4 +104,6 @@ struct Program {
   double step_flops = 0;                // as graph::step_cost
 };
 
+const std::vector<KernelCall>& calls_of(const Program& program, graph::Phase phase);
+
 }  // namespace suanli::engine

@@ -54,7 +54,9 @@ class Recomputing {
   Result<Lowered> run() && {
     copy_.assign(graph_.size(), kNoNode);
     clone_.assign(graph_.size(), kNoNode);
+    find_needed();
     for (NodeId id = 0; id < graph_.size(); ++id) {
+      if (!needed_[id]) continue;
       const Node& node = graph_.node(id);
       Node copied = node;
       for (NodeId& input : copied.inputs) {
@@ -71,7 +73,13 @@ class Recomputing {
       SUANLI_RETURN_IF_ERROR(result_.graph.add_output(output.name, copy_[output.node]));
     for (const graph::Update& update : graph_.updates())
       SUANLI_RETURN_IF_ERROR(result_.graph.add_update(copy_[update.state], copy_[update.value]));
-    for (NodeId id : from_.lowered) result_.lowered.push_back(id == kNoNode ? kNoNode : copy_[id]);
+    for (NodeId id : from_.lowered) {
+      if (id == kNoNode) {
+        result_.lowered.push_back(kNoNode);
+      } else {
+        result_.lowered.push_back(needed_[id] ? copy_[id] : clone_[id]);
+      }
+    }
     return std::move(result_);
   }
 
@@ -118,6 +126,21 @@ class Recomputing {
     }
   }
 
+  // A value that only backward reads is made there alone: in forward nothing would read it.
+  void find_needed() {
+    needed_.assign(graph_.size(), false);
+    std::vector<bool> cloned(graph_.size(), false);
+    for (const graph::Output& output : graph_.outputs()) needed_[output.node] = true;
+    for (const graph::Update& update : graph_.updates()) needed_[update.state] = needed_[update.value] = true;
+    for (NodeId id = graph_.size() - 1; id >= 0; --id) {
+      const Node& node = graph_.node(id);
+      for (NodeId input : node.inputs) {
+        if (cloned[id] || (needed_[id] && node.phase == Phase::backward)) (again_[input] ? cloned : needed_)[input] = true;
+        if (needed_[id] && node.phase != Phase::backward) needed_[input] = true;
+      }
+    }
+  }
+
   Result<NodeId> clone(NodeId id) {
     if (clone_[id] != kNoNode) return clone_[id];
     Node node = graph_.node(id);
@@ -130,7 +153,7 @@ class Recomputing {
     }
     node.phase = Phase::backward;
     node.name.clear();
-    SUANLI_ASSIGN_OR_RETURN(clone_[id], append(std::move(node), kNoNode));
+    SUANLI_ASSIGN_OR_RETURN(clone_[id], append(std::move(node), needed_[id] ? kNoNode : from_.canonical[id]));
     return clone_[id];
   }
 
@@ -143,6 +166,7 @@ class Recomputing {
   const Lowered& from_;
   const Graph& graph_;
   std::vector<bool> again_;
+  std::vector<bool> needed_;   // where it stands
   std::vector<NodeId> copy_;   // node -> its copy
   std::vector<NodeId> clone_;  // node -> its copy in backward, if it is made again
   Lowered result_;

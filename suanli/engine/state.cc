@@ -54,15 +54,29 @@ Status State::initialize(const graph::Graph& graph, std::uint64_t seed) {
     }
     if (node.type.dtype != graph::DType::f32)
       return fail(ErrorCode::unsupported, "state of type " + node.type.to_string(), node.name);
-    SUANLI_ASSIGN_OR_RETURN(const auto kernel, initial_kernel(device_, node, seed));
     SUANLI_ASSIGN_OR_RETURN(Buffer buffer, device_.allocate(node.type.bytes()));  // zeros
-    if (kernel) {
-      std::byte* const output = buffer.data();
-      device_.launch(device_.compute(), *kernel, nullptr, &output, nullptr, 0);
-      device_.synchronize(device_.compute());
-    }
+    SUANLI_RETURN_IF_ERROR(write_initial(node, seed, buffer.data()));
     tensors_.push_back({node.name, node.type, std::move(buffer)});
   }
+  return {};
+}
+
+Status State::reinitialize(const graph::Graph& graph, std::uint64_t seed) {
+  device_.wait(device_.compute(), last_capture_);
+  for (const graph::Node& node : graph.nodes()) {
+    if (node.op->name != "param" && node.op->name != "state") continue;
+    Tensor* tensor = find(node.name);
+    if (tensor == nullptr || tensor->type != node.type) return unknown(node.name);
+    device_.fill_zero(device_.compute(), tensor->buffer.data(), node.type.bytes());
+    SUANLI_RETURN_IF_ERROR(write_initial(node, seed, tensor->buffer.data()));
+  }
+  return {};
+}
+
+Status State::write_initial(const graph::Node& node, std::uint64_t seed, std::byte* zeros) {
+  SUANLI_ASSIGN_OR_RETURN(const auto kernel, initial_kernel(device_, node, seed));
+  if (kernel) device_.launch(device_.compute(), *kernel, nullptr, &zeros, nullptr, 0);
+  device_.synchronize(device_.compute());
   return {};
 }
 
@@ -100,6 +114,13 @@ Status State::read(std::string_view name, std::span<std::byte> bytes) {
   device_.copy(device_.compute(), bytes.data(), tensor->buffer.data(), tensor->type.bytes());
   device_.synchronize(device_.compute());
   return {};
+}
+
+void State::read_part(const Tensor& tensor, Bytes from, std::span<std::byte> bytes) {
+  const Bytes size(static_cast<std::int64_t>(bytes.size()));
+  SUANLI_CHECK(from >= Bytes(0) && from + size <= tensor.type.bytes());
+  device_.copy(device_.compute(), bytes.data(), tensor.buffer.data() + from.value(), size);
+  device_.synchronize(device_.compute());
 }
 
 Result<State::Capture> State::capture(const std::vector<std::byte*>& to) {

@@ -36,6 +36,10 @@ struct Target {
   Bytes memory_limit{};
   // What is cheap costs no time that could be measured (docs/benchmarks.md): it is made again by default.
   Recomputation recompute{.cheap = true};
+  // False: every elementwise op and row reduction is a call of its own, so that the value of every canonical node is in memory
+  // once (but for what an op of several outputs or the vocabulary's loss keeps to itself): for digests of op outputs. In exact
+  // arithmetic results have the same bits.
+  bool fuse = true;
 };
 
 }  // namespace suanli::engine

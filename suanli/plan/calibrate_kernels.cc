@@ -18,11 +18,6 @@ constexpr std::array kPhases = {graph::Phase::forward, graph::Phase::backward, g
 constexpr double kFloorF32 = 0.20, kFloorTiles = 0.26, kFloorOther = 0.20;
 constexpr int kMostSteps = 40;  // of a visit
 
-const std::vector<engine::KernelCall>& calls_of(const engine::Program& program, graph::Phase phase) {
-  if (phase == graph::Phase::forward) return program.forward;
-  return phase == graph::Phase::backward ? program.backward : program.update;
-}
-
 std::vector<std::int32_t> random_tokens(std::int64_t count, std::int64_t vocab, std::uint64_t step) {
   const Philox random(1, suanli::Stream::sampling, step);
   std::vector<std::int32_t> tokens(static_cast<std::size_t>(count));

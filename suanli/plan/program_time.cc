@@ -9,11 +9,6 @@
 namespace suanli::plan {
 namespace {
 
-const std::vector<engine::KernelCall>& calls_of(const engine::Program& program, graph::Phase phase) {
-  if (phase == graph::Phase::forward) return program.forward;
-  return phase == graph::Phase::backward ? program.backward : program.update;
-}
-
 double bytes_of(const engine::Value& value) { return static_cast<double>(value.type.bytes().value()); }
 
 // What a step does beside its calls: it clears accumulators (written once) and copies state that no kernel updates in place.

@@ -24,6 +24,15 @@ Status Batch::fill(std::int64_t row, const data::Windows& windows, data::WindowI
   return windows.read(id, row_of(tokens_, row), row_of(targets_, row));
 }
 
+Status Batch::fill(const data::Windows& windows, const data::Sampler& sampler, std::int64_t step,
+                   std::int64_t micro_batch) {
+  for (std::int64_t row = 0; row < rows_; ++row) {
+    const auto index = static_cast<std::uint64_t>(micro_batch * rows_ + row);
+    SUANLI_RETURN_IF_ERROR(fill(row, windows, sampler.at(static_cast<std::uint64_t>(step), index)));
+  }
+  return {};
+}
+
 void Batch::leave_out(std::int64_t row) {
   std::ranges::fill(row_of(tokens_, row), 0);
   std::ranges::fill(row_of(targets_, row), -1);

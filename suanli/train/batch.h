@@ -8,6 +8,7 @@
 
 #include "suanli/base/error.h"
 #include "suanli/data/dataset.h"
+#include "suanli/data/sampler.h"
 #include "suanli/engine/executor.h"
 
 namespace suanli::train {
@@ -22,6 +23,9 @@ class Batch {
   std::int64_t rows() const { return rows_; }
   // Row `row` becomes window `id` of windows at the same context.
   [[nodiscard]] Status fill(std::int64_t row, const data::Windows& windows, data::WindowId id);
+  // All rows become those of a step's micro-batch: steps and micro-batches count from 0.
+  [[nodiscard]] Status fill(const data::Windows& windows, const data::Sampler& sampler, std::int64_t step,
+                            std::int64_t micro_batch);
   // Row `row` counts for nothing: its targets are -1.
   void leave_out(std::int64_t row);
 

@@ -35,11 +35,6 @@ class Stopwatch {
 
 }  // namespace
 
-const std::vector<engine::KernelCall>& calls_of(const engine::Program& program, graph::Phase phase) {
-  if (phase == graph::Phase::forward) return program.forward;
-  return phase == graph::Phase::backward ? program.backward : program.update;
-}
-
 namespace {
 
 // The name that the kernel has in other arithmetics.

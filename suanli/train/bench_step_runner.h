@@ -57,7 +57,6 @@ struct StepTimes {
   std::array<std::vector<double>, 3> call_seconds;
 };
 
-const std::vector<engine::KernelCall>& calls_of(const engine::Program& program, graph::Phase phase);
 inline constexpr std::array kStepPhases = {graph::Phase::forward, graph::Phase::backward, graph::Phase::update};
 
 // Is the call a product of two matrices, with whatever it does to the result (the vocabulary's loss too), exact or not? And is

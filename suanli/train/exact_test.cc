@@ -3,6 +3,7 @@
 
 #include "suanli/train/bench_step_runner.h"
 #include "suanli/train/run_folder.h"
+#include "suanli/train/run_records.h"
 #include "suanli/train/test_run.h"
 
 namespace suanli::train {
@@ -17,6 +18,15 @@ class ExactJob : public testing::Test {
     JobConfig job = tiny_job(data_, folder_ / run);
     job.train.dtype = "exact";
     return job;
+  }
+  // Steps so long that the next step's terms are thousands of times those before, and it is repeated.
+  JobConfig leaping(const std::string& run, int threads) const {
+    JobConfig j = job(run);
+    j.train.lr = 30;
+    j.train.warmup_steps = 0;
+    j.train.steps = 4;
+    j.run.threads = threads;
+    return j;
   }
   // Of a run that must succeed.
   TrainReport trained(const JobConfig& job, Recorder& recorder, bool resume = false) const {
@@ -82,16 +92,24 @@ TEST_F(ExactJob, TheLookAtTheFirstMicroBatchIsBooked) {
   EXPECT_EQ(report.usage.runs_of(meter::Part::update), 8);
 }
 
+TEST_F(ExactJob, ABudgetPaysForTheLookToo) {
+  Recorder probe;
+  trained(job("probe"), probe);
+  for (const double steps : {1.2, 1.7, 2.2, 3.7}) {
+    JobConfig j = job("budget" + std::to_string(steps));
+    j.eval.every = 0;
+    j.run.budget = steps * probe.start.step_flops.value();
+    const auto report = run_job(j);
+    EXPECT_EQ(report.has_value(), steps > 1.5) << "the look is half a step of two micro-batches";
+    if (!report) {
+      EXPECT_EQ(report.error().place, "run.budget");
+      continue;
+    }
+    EXPECT_LE(report->usage.work.total.value(), j.run.budget) << steps;
+  }
+}
+
 TEST_F(ExactJob, AStepThatIsRepeatedGivesTheSameBits) {
-  // A step so long that the next step's terms are thousands of times those before.
-  const auto leaping = [this](const std::string& run, int threads) {
-    JobConfig j = job(run);
-    j.train.lr = 30;
-    j.train.warmup_steps = 0;
-    j.train.steps = 4;
-    j.run.threads = threads;
-    return j;
-  };
   const TrainReport report = trained(leaping("whole", 1));
   const std::int64_t undisturbed = 4 * 2 + 1;
   EXPECT_GT(report.usage.runs_of(meter::Part::forward), undisturbed) << "nothing was repeated";
@@ -105,6 +123,64 @@ TEST_F(ExactJob, AStepThatIsRepeatedGivesTheSameBits) {
     EXPECT_EQ(trained(j, second, /*resume=*/true).usage.runs, report.usage.runs);
     EXPECT_EQ(final_state(j.run.dir), final_state(folder_ / "whole")) << stop_after;
   }
+}
+
+// Asks to stop when it has been read so many times.
+class StoppingClock final : public Clock {
+ public:
+  StoppingClock(std::int64_t reads, std::atomic<bool>& stop) : left_(reads), stop_(stop) {}
+  Seconds now() const override {
+    if (--left_ == 0) stop_ = true;
+    return real_clock().now();
+  }
+  void sleep_for(Seconds duration) override { real_clock().sleep_for(duration); }
+  std::int64_t left() const { return left_; }
+
+ private:
+  mutable std::int64_t left_;
+  std::atomic<bool>& stop_;
+};
+
+TEST_F(ExactJob, StoppedAnywhereItEndsWithTheSameBits) {
+  trained(leaping("whole", 1));
+  const FinalState expected = final_state(folder_ / "whole");
+  int stopped_within_steps = 0;
+  std::int64_t last = 0;
+  for (std::int64_t reads = 3; last >= 0; reads += 23) {
+    const JobConfig j = leaping("stopped" + std::to_string(reads), 2);
+    Recorder recorder;
+    StoppingClock clock(reads, recorder.stop);
+    const auto first = train(j, {.stop = &recorder.stop, .observer = &recorder, .peak = FlopsPerSecond(1e12), .clock = &clock});
+    ASSERT_TRUE(first) << first.error().to_string();
+    last = clock.left() > 0 ? -1 : reads;
+    stopped_within_steps += first->usage.runs_of(meter::Part::forward) > 0 && first->outcome == Outcome::interrupted;
+    if (first->outcome != Outcome::finished) {
+      Recorder again;
+      EXPECT_EQ(trained(j, again, /*resume=*/true).step, 4);
+    }
+    ASSERT_EQ(final_state(j.run.dir), expected) << reads;
+  }
+  EXPECT_GT(stopped_within_steps, 5);
+}
+
+TEST_F(ExactJob, RecordsTheRootsOfItsStates) {
+  JobConfig j = job("digested"), plain = job("plain");
+  j.checkpoint = plain.checkpoint = {.every = 2, .keep = 10, .digest_every = 2};
+  plain.train.dtype = "f32";
+  trained(j);
+  trained(plain);
+  const auto records = read_run_records(j.run.dir);
+  ASSERT_TRUE(records);
+  const auto tier = checkpoint::LocalTier::open(j.run.dir, checkpoint::LocalTier::Access::reader);
+  ASSERT_TRUE(tier);
+  const auto infos = (*tier)->list();
+  ASSERT_TRUE(infos);
+  ASSERT_EQ(records->digests.size(), 4U);
+  for (std::size_t i = 0; i < 4; ++i)
+    EXPECT_EQ(records->digests[i], (DigestRecord{infos->at(i).step, infos->at(i).root})) << infos->at(i).step;
+  const auto others = read_run_records(plain.run.dir);
+  ASSERT_TRUE(others);
+  EXPECT_TRUE(others->digests.empty()) << "bits of f32 depend on the machine";
 }
 
 TEST_F(ExactJob, AnotherArithmeticDoesNotGoOn) {

@@ -57,6 +57,7 @@ struct JobConfig {
   struct Checkpoint {
     std::int64_t every = 100;
     std::int64_t keep = 2;
+    std::int64_t digest_every = 100;
     bool operator==(const Checkpoint&) const = default;
   } checkpoint;
   struct Sample {

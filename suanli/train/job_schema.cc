@@ -76,6 +76,9 @@ std::vector<Key> make_keys() {
        "that."},
       {"checkpoint", "keep", IntegerKey{FIELD(checkpoint.keep), 1, 1000},
        "Checkpoints kept; older ones are removed."},
+      {"checkpoint", "digest_every", IntegerKey{FIELD(checkpoint.digest_every), 0, kMostSteps},
+       "In exact arithmetic: steps between digests of the state, which metrics.jsonl keeps for those "
+       "who check the run (`suanli replay`). 0: none but those of checkpoints."},
 
       {"sample", "every", IntegerKey{FIELD(sample.every), 0, kMostSteps},
        "Steps between samples of generated text. 0: none. Only for datasets of bytes."},

@@ -142,6 +142,10 @@ std::string metrics_line(const CheckpointRecord& record) {
   return dump({{"kind", "checkpoint"}, {"step", record.step}});
 }
 
+std::string metrics_line(const DigestRecord& record) {
+  return dump({{"kind", "digest"}, {"step", record.step}, {"root", record.root.hex()}});
+}
+
 std::string sample_line(std::int64_t step, std::string_view text) {
   return dump({{"kind", "sample"}, {"step", step}, {"text", text}});
 }

@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "suanli/base/error.h"
+#include "suanli/base/sha256.h"
 #include "suanli/base/units.h"
 #include "suanli/engine/program.h"
 #include "suanli/engine/target.h"
@@ -82,6 +83,13 @@ struct EvalRecord : Spent {
 
 struct CheckpointRecord {
   std::int64_t step = 0;
+};
+
+// The root of the state after a step, as `suanli digest` would print it.
+struct DigestRecord {
+  std::int64_t step = 0;
+  Digest root;
+  bool operator==(const DigestRecord&) const = default;
 };
 
 // Called by the thread that trains, between phases: return soon.

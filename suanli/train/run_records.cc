@@ -77,6 +77,7 @@ bool take(RunRecords& records, const json& line) {
     StepTimeRecord record;
     record.step = *step;
     record.loss = number_in(line, "loss");
+    record.grad_norm = number_in(line, "grad_norm");
     record.tokens = Tokens(count_in(line, "tokens").value_or(0));
     record.seconds = Seconds(amount_in(line, "seconds").value_or(0));
     record.flops_total = Flops(amount_in(line, "flops_total").value_or(0));
@@ -85,6 +86,10 @@ bool take(RunRecords& records, const json& line) {
     append(records.steps, record);
   } else if (kind == "eval") {
     if (const auto loss = number_in(line, "valid_loss")) append(records.evals, ValidLossRecord{*step, *loss});
+  } else if (kind == "digest") {
+    const auto root = Digest::from_hex(text_in(line, "root"));
+    if (!root) return false;
+    append(records.digests, DigestRecord{*step, *root});
   } else if (kind == "warning") {
     ++records.warnings;
   } else if (kind == "end" && !records.sessions.empty()) {

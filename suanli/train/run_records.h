@@ -34,7 +34,7 @@ struct SessionRecord {
 
 struct StepTimeRecord {
   std::int64_t step = 0;
-  std::optional<double> loss;
+  std::optional<double> loss, grad_norm;
   Tokens tokens;
   Seconds seconds;      // less evaluation and checkpoint; 0 where not known
   Flops flops_total;    // the same
@@ -50,6 +50,7 @@ struct RunRecords {
   std::vector<SessionRecord> sessions;
   std::vector<StepTimeRecord> steps;    // ascending
   std::vector<ValidLossRecord> evals;   // ascending
+  std::vector<DigestRecord> digests;    // ascending
   EarlierSpent spent;                   // by the line that tells of most operations
   std::int64_t warnings = 0;
   std::int64_t damaged = 0;             // lines that could not be read

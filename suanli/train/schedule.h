@@ -1,4 +1,5 @@
-// The learning rate of a step: a pure function, so that a resumed run continues exactly.
+// The learning rate of a step: a pure function, so that a resumed run continues exactly, with the same bits on every machine
+// (docs/formats/exact-arithmetic.md, section 4).
 #pragma once
 
 #include <cstdint>

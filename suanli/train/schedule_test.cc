@@ -2,6 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include <bit>
+#include <cmath>
+#include <numbers>
+
 namespace suanli::train {
 namespace {
 
@@ -20,6 +24,18 @@ TEST(Schedule, CosineFallsToItsLeastInTheLastStep) {
   for (int step = 1; step < 100; ++step)
     EXPECT_LT(schedule.at(step), schedule.at(step - 1)) << step;
   EXPECT_DOUBLE_EQ(schedule.at(1000), schedule.at(99)) << "a run that goes on keeps the last value";
+}
+
+TEST(Schedule, CosineIsOneAndTheSameEverywhere) {
+  const Schedule schedule{.lr = 1, .min_ratio = 0, .warmup_steps = 0, .steps = 100'000, .decay = Decay::cosine};
+  std::uint64_t bits = 0;
+  for (int step = 0; step < schedule.steps; ++step) {
+    const double height = schedule.at(step);
+    ASSERT_NEAR(height, 0.5 * (1 + std::cos(std::numbers::pi * (step + 1) / 100'000)), 1e-15) << step;
+    bits = 31 * bits + std::bit_cast<std::uint64_t>(height);
+  }
+  EXPECT_EQ(bits, 0x1E3E56888FDA170Fu) << "another CPU or compiler gave others";
+  EXPECT_EQ(schedule.at(schedule.steps), 0);
 }
 
 TEST(Schedule, LinearFallsByEqualSteps) {

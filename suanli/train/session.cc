@@ -1,28 +1,16 @@
 #include "suanli/train/session.h"
 
 #include <algorithm>
-#include <cmath>
 #include <utility>
 
 #include "suanli/base/text.h"
+#include "suanli/train/state_digest.h"
 
 namespace suanli::train {
 
 using meter::Cause;
 using meter::Ledger;
 using meter::Part;
-
-namespace {
-
-Schedule schedule_of(const JobConfig& job) {
-  return {.lr = job.train.lr,
-          .min_ratio = job.train.min_lr_ratio,
-          .warmup_steps = job.train.warmup_steps,
-          .steps = job.train.steps,
-          .decay = decay_from_name(job.train.schedule).value_or(Decay::cosine)};
-}
-
-}  // namespace
 
 WorkByPart work_by_part(const Setup& setup) {
   const engine::Program& program = setup.executor->program();
@@ -142,6 +130,9 @@ bool Session::may_start_step() {
   if (is_evaluation_due(next)) work += evaluation_flops();
   if (setup_.generator && next % sample_every == 0)
     work += setup_.generator->token_work().total * static_cast<double>(setup_.job.sample.tokens);
+  // find_exponents() comes before the step.
+  if (setup_.executor->lacks_exponents().value_or(false))
+    for (const Part part : {Part::forward, Part::backward}) work += work_[static_cast<std::size_t>(part)].total;
   return budget_.may_start(work, ledger_.usage().work.total);
 }
 
@@ -154,6 +145,7 @@ Session::Stopped Session::step() {
   if (!stopped || *stopped) return stopped;
   ++meta_.step;
   ledger_.book_step(info_.step_tokens);
+  if (setup_.arithmetic == engine::Arithmetic::exact && is_due(setup_.job.checkpoint.digest_every)) digest();
   return std::nullopt;
 }
 
@@ -219,12 +211,7 @@ void Session::book(Part part) {
 
 Status Session::fill(std::int64_t micro_batch) {
   const Ledger::Timer timer(ledger_, Cause::data);
-  for (std::int64_t row = 0; row < batch_.rows(); ++row) {
-    const auto index = static_cast<std::uint64_t>(micro_batch * batch_.rows() + row);
-    const data::WindowId window = setup_.sampler.at(static_cast<std::uint64_t>(meta_.step), index);
-    SUANLI_RETURN_IF_ERROR(batch_.fill(row, setup_.train_windows, window));
-  }
-  return {};
+  return batch_.fill(setup_.train_windows, setup_.sampler, meta_.step, micro_batch);
 }
 
 Status Session::update() {
@@ -323,6 +310,11 @@ Status Session::checkpoint() {
   SUANLI_RETURN_IF_ERROR(saver_.begin(meta_));
   begun_snapshot_ = meta_.step;
   return {};
+}
+
+void Session::digest() {
+  const Ledger::Timer timer(ledger_, Cause::checkpoint);
+  write(metrics_line(DigestRecord{meta_.step, state_root(*setup_.state)}));
 }
 
 // Saves the state of the last completed step and waits until it is durable.

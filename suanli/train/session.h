@@ -48,6 +48,7 @@ class Session {
   Alive evaluate();
   Status sample();
   Status checkpoint();
+  void digest();
   Status save_last();
 
   bool is_due(std::int64_t every) const { return every > 0 && meta_.step % every == 0; }

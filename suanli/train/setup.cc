@@ -80,6 +80,14 @@ Result<JobConfig> settle(JobConfig job, const data::Dataset& dataset) {
   return job;
 }
 
+Schedule schedule_of(const JobConfig& job) {
+  return {.lr = job.train.lr,
+          .min_ratio = job.train.min_lr_ratio,
+          .warmup_steps = job.train.warmup_steps,
+          .steps = job.train.steps,
+          .decay = decay_from_name(job.train.schedule).value_or(Decay::cosine)};
+}
+
 Result<graph::Graph> training_graph(const JobConfig& job) {
   const model::AdamWOptions optimizer{.beta1 = job.train.beta1,
                                       .beta2 = job.train.beta2,

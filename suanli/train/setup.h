@@ -15,6 +15,7 @@
 #include "suanli/train/evaluation.h"
 #include "suanli/train/generate.h"
 #include "suanli/train/job.h"
+#include "suanli/train/schedule.h"
 
 namespace suanli::train {
 
@@ -29,6 +30,9 @@ Status check_dataset(const data::Dataset& dataset, const model::GptConfig& model
 
 // The job with what "auto", 0 and the like stand for: vocabulary and arithmetic.
 Result<JobConfig> settle(JobConfig job, const data::Dataset& dataset);
+
+// Of the learning rate.
+Schedule schedule_of(const JobConfig& job);
 
 // The graph of a settled job's training step.
 Result<graph::Graph> training_graph(const JobConfig& job);

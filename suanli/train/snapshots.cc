@@ -71,6 +71,11 @@ Result<Restored> restore_latest(const checkpoint::Tier& tier, engine::State& sta
   const checkpoint::Snapshot& snapshot = loaded.snapshot;
   const std::string from = place + ": snapshot of step " + std::to_string(snapshot.step);
   SUANLI_ASSIGN_OR_RETURN(SnapshotMeta meta, parse_meta(snapshot.meta_json, from));
+  SUANLI_RETURN_IF_ERROR(write_state(snapshot, state, from));
+  return Restored{std::move(meta), std::move(loaded.damages)};
+}
+
+Status write_state(const checkpoint::Snapshot& snapshot, engine::State& state, const std::string& from) {
   if (snapshot.tensors.size() != state.tensors().size())
     return fail(ErrorCode::mismatch,
                 "it has " + std::to_string(snapshot.tensors.size()) + " of the model's " +
@@ -86,7 +91,7 @@ Result<Restored> restore_latest(const checkpoint::Tier& tier, engine::State& sta
                   from, "resume with the job that began the run");
     SUANLI_RETURN_IF_ERROR(state.write(tensor.name, tensor.bytes()));
   }
-  return Restored{std::move(meta), std::move(loaded.damages)};
+  return {};
 }
 
 }  // namespace suanli::train

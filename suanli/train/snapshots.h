@@ -72,6 +72,9 @@ class SnapshotSaver {
   std::optional<Error> last_error_;
 };
 
+// Writes the snapshot's tensors into `state`, which must have them all, and no others. Error mismatch names `from`.
+[[nodiscard]] Status write_state(const checkpoint::Snapshot& snapshot, engine::State& state, const std::string& from);
+
 struct Restored {
   SnapshotMeta meta;
   std::vector<Error> damages;  // of newer snapshots that could not be used

@@ -55,11 +55,16 @@ Status check_same_run(const JobConfig& job, const RunDescription& run, const Dig
 
 Status check_budget(const Setup& setup) {
   const meter::Budget budget{Flops(setup.job.run.budget)};
-  const Flops step(graph::step_cost(setup.graph).flops);
+  Flops step(graph::step_cost(setup.graph).flops);
+  if (setup.arithmetic == engine::Arithmetic::exact) {  // the look at micro-batch 0
+    const WorkByPart work = work_by_part(setup);
+    for (const meter::Part part : {meter::Part::forward, meter::Part::backward})
+      step += work[static_cast<std::size_t>(part)].total;
+  }
   if (budget.may_start(step, Flops(0))) return {};
   return fail(ErrorCode::config,
               "a budget of " + format_flops(budget.limit()) +
-                  " does not pay for one step, which takes " + format_flops(step),
+                  " does not pay for the first step, which takes " + format_flops(step),
               "run.budget", "raise the budget, or make the model or the batch smaller");
 }
 

@@ -313,7 +313,7 @@ TEST_F(Trainer, ABudgetStopsBeforeItIsExceededAndALargerOneGoesOn) {
   const auto refused = run_job(poor);
   ASSERT_FALSE(refused);
   EXPECT_EQ(refused.error().code, ErrorCode::config);
-  EXPECT_THAT(refused.error().message, HasSubstr("does not pay for one step"));
+  EXPECT_THAT(refused.error().message, HasSubstr("does not pay for the first step"));
 }
 
 TEST_F(Trainer, ABudgetCountsWhatAKilledSessionDidAfterItsLastCheckpoint) {

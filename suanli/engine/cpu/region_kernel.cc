@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "suanli/base/error.h"
+#include "suanli/engine/cpu/exact/math.h"
 #include "suanli/engine/cpu/exact/tile.h"
 #include "suanli/engine/cpu/kernel_support.h"
 #include "suanli/engine/cpu/region_plan.h"
@@ -154,13 +155,15 @@ class RegionKernel final : public Kernel {
         store(args, static_cast<int>(o), operands[region_.outputs[o].reg], start, n);
   }
 
-  // Of a tile that is one row; `spare` has room for it and may be where it lies.
-  static float row_value(RegionOp op, TileOperand row, float* spare, std::int64_t n) {
+  // Of a tile that is one row; `spare` has room for it and may be where it lies. A sum of all elements has the order that
+  // reduce_to gives it.
+  float row_value(RegionOp op, TileOperand row, float* spare, std::int64_t n) const {
     if (row.repeated) {
       std::fill_n(spare, n, float{*row.data});
       row.data = spare;
     }
-    return op == RegionOp::row_sum ? row_sum(row.data, n) : row_max(row.data, n);
+    if (op == RegionOp::row_max) return row_max(row.data, n);
+    return n == plan_.elements ? exact::canonical(static_cast<float>(sum(row.data, n))) : row_sum(row.data, n);
   }
 
   void store(const KernelArgs& args, int index, TileOperand from, std::int64_t start,
@@ -178,6 +181,8 @@ class RegionKernel final : public Kernel {
         std::copy_n(from.data, length, output<float>(args, index) + start + done);
     }
   }
+
+  static_assert(kLongestRow <= kSumBlock);
 
   Region region_;
   RegionPlan plan_;

@@ -9,6 +9,7 @@
 
 #include "suanli/base/philox.h"
 #include "suanli/engine/cpu/exact/isa.h"
+#include "suanli/engine/cpu/op_test_util.h"
 
 namespace suanli::engine::exact {
 
@@ -20,6 +21,21 @@ void for_each_isa(const Body& body) {
     if (best_isa() == isa) body(isa);
   }
   clear_isa_limit();
+}
+
+// What the op gives, which must be the same on every instruction set and on 1 to 4 threads.
+inline std::vector<TestBytes> run_everywhere(const KernelSpec& spec, const std::vector<TestBytes>& inputs) {
+  std::vector<TestBytes> first;
+  for_each_isa([&](Isa isa) {
+    const auto kernel = kernel_for(spec);
+    ASSERT_NE(kernel, nullptr);
+    for (const int threads : {1, 2, 3, 4}) {
+      const auto got = run_op(*kernel, spec, inputs, {.threads = threads});
+      if (first.empty()) first = got;
+      EXPECT_EQ(got, first) << name_of(isa) << ", " << threads << " threads";
+    }
+  });
+  return first;
 }
 
 // The definition (docs/formats/exact-arithmetic.md, section 1) word for word, in double and 64-bit integers.

@@ -8,6 +8,9 @@
 
 namespace suanli::engine::exact {
 
+// What the exact kernels compute; a change of any bit is a new version.
+inline constexpr std::string_view kVersion = "exact/1";
+
 // Ascending: a CPU that has one has those before it.
 enum class Isa : std::uint8_t {
   scalar,  // plain C++ of the build's baseline; Highway's emulated vectors

@@ -9,7 +9,7 @@
 #include "suanli/engine/cpu/avx512.h"
 
 #include <algorithm>
-#include <cmath>
+#include <bit>
 
 #include "suanli/engine/cpu/amx.h"
 
@@ -25,6 +25,9 @@ SUANLI_AVX512 inline __m512i bits_without_sign(__m512 x) {
 }
 SUANLI_AVX512 inline void store(std::byte* to, __m512i x) { _mm512_store_si512(to, x); }
 
+// Of a normal number.
+inline float power_of_two(int exponent) { return std::bit_cast<float>(static_cast<std::uint32_t>(127 + exponent) << 23); }
+
 // A scale as two powers of two, since 2^162 is no f32; a poisoned row becomes zeros.
 struct Factors {
   float first = 0, second = 0;
@@ -32,7 +35,7 @@ struct Factors {
 Factors factors_of(int exponent) {
   if (exponent == kPoisoned) return {};
   const int first = std::min(exponent, 127);
-  return {std::ldexp(1.0F, first), std::ldexp(1.0F, exponent - first)};
+  return {power_of_two(first), power_of_two(exponent - first)};
 }
 
 SUANLI_AVX512 inline __m512i scaled(__m512 x, __m512 first, __m512 second) {

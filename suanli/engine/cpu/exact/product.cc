@@ -138,13 +138,7 @@ void multiply_block(Isa isa, const PanelProduct& first, std::int64_t a_panel_byt
   }
   const auto one = isa == Isa::scalar ? multiply_panels_scalar : isa == Isa::avx2 ? multiply_panels_avx2 : multiply_panels_avx512;
   for (std::int64_t i = 0; i < rows; i += kPanel)
-    for (std::int64_t j = 0; j < columns; j += kPanel) {
-      PanelProduct product =
-          first.at(i / kPanel * a_panel_bytes, j / kPanel * b_panel_bytes, first.c + i * first.stride + j);
-      product.rows = std::min(kPanel, rows - i);
-      product.columns = std::min(kPanel, columns - j);
-      one(product);
-    }
+    for (std::int64_t j = 0; j < columns; j += kPanel) one(first.at(i, j, a_panel_bytes, b_panel_bytes, rows, columns));
 }
 
 }  // namespace

@@ -6,8 +6,6 @@
 
 #if defined(__x86_64__)
 
-#include <algorithm>
-
 #include "suanli/engine/cpu/amx.h"
 #include "suanli/engine/cpu/exact/finish_avx512.h"
 
@@ -96,10 +94,7 @@ SUANLI_AMX_INT8 void multiply_panels_amx(const PanelProduct& first, std::int64_t
   Finish last;
   for (std::int64_t i = 0; i < rows; i += kPanel)
     for (std::int64_t j = 0; j < columns; j += kPanel) {
-      PanelProduct product =
-          first.at(i / kPanel * a_panel_bytes, j / kPanel * b_panel_bytes, first.c + i * first.stride + j);
-      product.rows = std::min(kPanel, rows - i);
-      product.columns = std::min(kPanel, columns - j);
+      const PanelProduct product = first.at(i, j, a_panel_bytes, b_panel_bytes, rows, columns);
       Sums& own = sums[turn];
       turn = 1 - turn;
       add_products(product, own, last);

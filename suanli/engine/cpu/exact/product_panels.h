@@ -7,6 +7,7 @@
 // Rows and k that do not exist are zeros.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 
@@ -51,17 +52,22 @@ struct PanelProduct {
   std::int64_t stride;
   bool add;
 
-  // The product of the panels so many bytes further on; C's begins at `to`.
-  PanelProduct at(std::int64_t a_bytes, std::int64_t b_bytes, float* to) const {
+  // Of the panels at (row, column), multiples of 32, where this is the one at (0, 0) of a C of `all_rows` x `all_columns` and
+  // panels are so many bytes apart.
+  PanelProduct at(std::int64_t row, std::int64_t column, std::int64_t a_panel_bytes, std::int64_t b_panel_bytes,
+                  std::int64_t all_rows, std::int64_t all_columns) const {
     const auto moved = [](const auto* from, std::int64_t bytes) {
       return reinterpret_cast<decltype(from)>(reinterpret_cast<const std::byte*>(from) + bytes);
     };
+    const std::int64_t a_bytes = row / kPanel * a_panel_bytes, b_bytes = column / kPanel * b_panel_bytes;
     PanelProduct other = *this;
     other.a = moved(a, a_bytes);
     other.a_scales = moved(a_scales, a_bytes);
     other.b = moved(b, b_bytes);
     other.b_scales = moved(b_scales, b_bytes);
-    other.c = to;
+    other.rows = std::min(kPanel, all_rows - row);
+    other.columns = std::min(kPanel, all_columns - column);
+    other.c = c + row * stride + column;
     return other;
   }
   // May values be scaled in f32? Else a product of two scales, or T itself, may not fit.

@@ -1,7 +1,6 @@
 #include "suanli/engine/cpu/exact/token_sum.h"
 
 #include <gtest/gtest.h>
-#include <hwy/targets.h>
 
 #include <array>
 #include <bit>
@@ -10,26 +9,12 @@
 #include <vector>
 
 #include "suanli/base/philox.h"
-#include "suanli/engine/cpu/simd_targets.h"
+#include "suanli/engine/cpu/exact/every_target_test_util.h"
 
 namespace suanli::engine::exact {
 namespace {
 
 __extension__ using Int128 = __int128;
-
-// Runs `check` on every instruction set that this machine has and the code is compiled for.
-template <typename Check>
-void on_every_target(const Check& check) {
-  for (std::int64_t rest = hwy::SupportedTargets() & HWY_TARGETS; rest != 0; rest &= rest - 1) {
-    const std::int64_t target = rest & -rest;
-    SCOPED_TRACE(hwy::TargetName(target));
-    hwy::SetSupportedTargetsForTest(target);
-    hwy::GetChosenTarget().Update(hwy::SupportedTargets());
-    check();
-  }
-  hwy::SetSupportedTargetsForTest(0);
-  hwy::GetChosenTarget().Update(hwy::SupportedTargets());
-}
 
 // RNE(c 2^-exponent) on whole numbers: c = m 2^e.
 std::int64_t rounded_term(float c, int exponent) {
@@ -85,7 +70,8 @@ TEST(TokenSum, TermsAreRoundedToNearestEven) {
     int exponent, low, high;
   };
   const std::array<Case, 5> cases = {{{0, -3, 41}, {-40, -60, 1}, {-181, -149, -140}, {86, 40, 127}, {-20, -30, 21}}};
-  on_every_target([&] {
+  on_every_target([&](const std::string& target) {
+    SCOPED_TRACE(target);
     for (const auto [exponent, low, high] : cases)
       for (const std::size_t n : {0, 1, 2, 3, 7, 8, 9, 31, 1000}) {
         const std::vector<float> c = nasty_terms(n, n + static_cast<std::size_t>(high + 200), low, high);
@@ -105,7 +91,8 @@ TEST(TokenSum, TermsAreRoundedToNearestEven) {
 
 TEST(TokenSum, WhatIsNotFiniteIsTheLargest) {
   const float inf = std::numeric_limits<float>::infinity();
-  on_every_target([&] {
+  on_every_target([&](const std::string& target) {
+    SCOPED_TRACE(target);
     for (const float bad : {inf, -inf, std::nanf(""), -std::nanf("")})
       for (const std::int32_t exponent : {-10, kNoExponent}) {
         const std::vector<float> c = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, bad, 3e38F};
@@ -142,7 +129,8 @@ TEST(TokenSum, ValuesAreRoundedOnce) {
   }
   std::uint64_t magnitudes = 0;
   for (const std::int64_t sum : sums) magnitudes |= static_cast<std::uint64_t>(std::abs(sum));
-  on_every_target([&] {
+  on_every_target([&](const std::string& target) {
+    SCOPED_TRACE(target);
     for (const int exponent : {0, -40, -149, -160, -181, -205, 60, 67, 95}) {
       std::vector<float> values(sums.size());
       const auto n = static_cast<std::int64_t>(sums.size());

@@ -9,6 +9,7 @@
 namespace suanli::engine {
 namespace {
 
+using exact::run_everywhere;
 using graph::f32;
 using graph::i32;
 
@@ -28,20 +29,6 @@ KernelSpec grad_spec(std::int64_t rows, std::int64_t columns) {
           .attrs = {}};
 }
 
-std::vector<TestBytes> run(const KernelSpec& spec, const std::vector<TestBytes>& inputs) {
-  std::vector<TestBytes> first;
-  exact::for_each_isa([&](exact::Isa isa) {
-    const auto kernel = kernel_for(spec);
-    ASSERT_NE(kernel, nullptr);
-    for (const int threads : {1, 2, 3, 4}) {
-      const auto got = run_op(*kernel, spec, inputs, {.threads = threads});
-      if (first.empty()) first = got;
-      EXPECT_EQ(got, first) << exact::name_of(isa) << ", " << threads << " threads";
-    }
-  });
-  return first;
-}
-
 std::vector<std::int32_t> targets_of(std::int64_t rows, std::int64_t columns) {
   std::vector<std::int32_t> targets;
   for (std::int64_t n = 0; n < rows; ++n) targets.push_back(n % 5 == 4 ? -1 : static_cast<std::int32_t>(n * 7919 % columns));
@@ -56,7 +43,7 @@ std::vector<float> logits_of(std::int64_t rows, std::int64_t columns, float scal
 
 void check(std::int64_t rows, std::int64_t columns, const std::vector<float>& logits, const std::vector<std::int32_t>& targets) {
   SCOPED_TRACE(f32({rows, columns}).to_string());
-  const auto both = run(loss_spec(rows, columns), {bytes_of(logits), bytes_of(targets)});
+  const auto both = run_everywhere(loss_spec(rows, columns), {bytes_of(logits), bytes_of(targets)});
   std::vector<float> losses, totals, gradient;
   const std::vector<float> dlosses = exact::plain_rows(rows, 1, 12);
   for (std::int64_t n = 0; n < rows; ++n) {
@@ -78,10 +65,10 @@ void check(std::int64_t rows, std::int64_t columns, const std::vector<float>& lo
   sums.name = "exact_log_sum_exp";
   sums.inputs.pop_back();
   sums.outputs.pop_back();
-  EXPECT_EQ(run(sums, {bytes_of(logits)})[0], both[1]);
+  EXPECT_EQ(run_everywhere(sums, {bytes_of(logits)})[0], both[1]);
   const std::vector<TestBytes> inputs = {bytes_of(logits), bytes_of(targets), bytes_of(totals), bytes_of(dlosses)};
   const KernelSpec spec = grad_spec(rows, columns);
-  EXPECT_EQ(run(spec, inputs)[0], bytes_of(gradient));
+  EXPECT_EQ(run_everywhere(spec, inputs)[0], bytes_of(gradient));
   EXPECT_EQ(run_op(*kernel_for(spec), spec, inputs, {.threads = 2, .in_place = {{0, 0}}})[0], bytes_of(gradient));
 }
 
@@ -114,7 +101,7 @@ TEST(ExactCrossEntropy, IsCloseToFloat64) {
   for (const auto& [rows, columns] : kExtents) {
     const std::vector<float> logits = logits_of(rows, columns, 8);
     const std::vector<std::int32_t> targets = targets_of(rows, columns);
-    const auto both = run(loss_spec(rows, columns), {bytes_of(logits), bytes_of(targets)});
+    const auto both = run_everywhere(loss_spec(rows, columns), {bytes_of(logits), bytes_of(targets)});
     const graph::RefTensor x{f32({rows, columns}), std::vector<double>(logits.begin(), logits.end())};
     const graph::RefTensor t{i32({rows}), std::vector<double>(targets.begin(), targets.end())};
     KernelSpec loss = loss_spec(rows, columns), sums = loss;

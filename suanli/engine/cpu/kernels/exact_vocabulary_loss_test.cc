@@ -10,6 +10,7 @@
 namespace suanli::engine {
 namespace {
 
+using exact::run_everywhere;
 using graph::f32;
 using graph::i32;
 
@@ -19,20 +20,6 @@ struct Extents {
 
 // Ragged tiles of rows, blocks of tokens, chunks of the vocabulary, groups of chunks, and blocks of the width.
 const Extents kExtents[] = {{1, 16, 5}, {33, 20, 65}, {40, 530, 70}, {130, 17, 520}, {30, 9, 2100}, {600, 7, 65}};
-
-std::vector<TestBytes> run(const KernelSpec& spec, const std::vector<TestBytes>& inputs) {
-  std::vector<TestBytes> first;
-  exact::for_each_isa([&](exact::Isa isa) {
-    const auto kernel = kernel_for(spec);
-    ASSERT_NE(kernel, nullptr);
-    for (const int threads : {1, 2, 3, 4}) {
-      const auto got = run_op(*kernel, spec, inputs, {.threads = threads});
-      if (first.empty()) first = got;
-      EXPECT_EQ(got, first) << exact::name_of(isa) << ", " << threads << " threads";
-    }
-  });
-  return first;
-}
 
 void expect_same(const TestBytes& bytes, const std::vector<float>& want, const std::string& what) {
   const std::vector<float> got = values_of<float>(bytes);
@@ -70,23 +57,23 @@ struct Problem {
   void check() const {
     SCOPED_TRACE(std::to_string(e.rows) + " rows of " + std::to_string(e.width) + ", " + std::to_string(e.vocabulary) +
                  " entries");
-    const auto both = run(loss_spec(), inputs());
+    const auto both = run_everywhere(loss_spec(), inputs());
     const auto want =
         exact::reference::vocabulary_loss(e.rows, e.width, e.vocabulary, x, w, targets, values_of<float>(both[1]), dlosses);
     expect_same(both[0], want.losses, "losses");
     expect_same(both[1], want.totals, "L");
     KernelSpec loss = loss_spec();
     loss.outputs.pop_back();
-    EXPECT_EQ(run(loss, inputs())[0], both[0]);
+    EXPECT_EQ(run_everywhere(loss, inputs())[0], both[0]);
     std::vector<TestBytes> all = inputs();
     all.push_back(both[1]);
     all.push_back(bytes_of(dlosses));
-    const auto grad = run(grad_spec(), all);
+    const auto grad = run_everywhere(grad_spec(), all);
     expect_same(grad[0], want.dx, "dx");
     expect_same(grad[1], want.dw, "dw");
     KernelSpec alone = grad_spec();
     alone.outputs.erase(alone.outputs.begin());
-    EXPECT_EQ(run(alone, all)[0], grad[1]);
+    EXPECT_EQ(run_everywhere(alone, all)[0], grad[1]);
   }
 
   Extents e;
@@ -106,11 +93,11 @@ TEST(ExactVocabularyLoss, EqualsItsReferenceBitForBit) {
 // The digest of the bits that every build on every machine gives: another one is another version of exact arithmetic.
 TEST(ExactVocabularyLoss, GoldenDigest) {
   const Problem p({530, 20, 1100});
-  const std::vector<TestBytes> both = run(p.loss_spec(), p.inputs());
+  const std::vector<TestBytes> both = run_everywhere(p.loss_spec(), p.inputs());
   std::vector<TestBytes> all = p.inputs();
   all.push_back(both[1]);
   all.push_back(bytes_of(p.dlosses));
-  const auto grad = run(p.grad_spec(), all);
+  const auto grad = run_everywhere(p.grad_spec(), all);
   Sha256 hash;
   for (const TestBytes& bytes : {both[0], both[1], grad[0], grad[1]}) hash.update(bytes);
   EXPECT_EQ(hash.finish().hex(), "119937b6246b5be5b32052eb55f3c4b512aeead197f71ce89fe36bcc1119e387");
@@ -136,7 +123,7 @@ TEST(ExactVocabularyLoss, EqualsItsReferenceOnNastyNumbers) {
 // The losses are those of the logits that exact_matmul would give, whatever cuts them (section 6).
 TEST(ExactVocabularyLoss, AgreesWithWholeLogits) {
   const Problem p({33, 20, 1100});
-  const auto both = run(p.loss_spec(), p.inputs());
+  const auto both = run_everywhere(p.loss_spec(), p.inputs());
   const auto logits = exact::reference::product(
       33, 1100, 0, 20, [&](std::int64_t n, std::int64_t c) { return p.x[static_cast<std::size_t>(n * 20 + c)]; },
       [&](std::int64_t c, std::int64_t v) { return p.w[static_cast<std::size_t>(v * 20 + c)]; });
@@ -144,19 +131,19 @@ TEST(ExactVocabularyLoss, AgreesWithWholeLogits) {
                          .inputs = {f32({33, 1100}), i32({33})},
                          .outputs = {f32({33}), f32({33})},
                          .attrs = {}};
-  EXPECT_EQ(run(whole, {bytes_of(logits), bytes_of(p.targets)}), both);
+  EXPECT_EQ(run_everywhere(whole, {bytes_of(logits), bytes_of(p.targets)}), both);
 }
 
 TEST(ExactVocabularyLoss, IgnoredRowsHaveNoLossAndNoGradient) {
   Problem p({40, 16, 70});
   p.targets.assign(40, -1);
   p.x[3] = NAN;  // not even then
-  const auto both = run(p.loss_spec(), p.inputs());
+  const auto both = run_everywhere(p.loss_spec(), p.inputs());
   for (const float x : values_of<float>(both[0])) EXPECT_EQ(std::bit_cast<std::uint32_t>(x), 0U);
   std::vector<TestBytes> all = p.inputs();
   all.push_back(both[1]);
   all.push_back(bytes_of(p.dlosses));
-  for (const TestBytes& bytes : run(p.grad_spec(), all))
+  for (const TestBytes& bytes : run_everywhere(p.grad_spec(), all))
     for (const float x : values_of<float>(bytes)) ASSERT_EQ(std::bit_cast<std::uint32_t>(x), 0U);
 }
 
@@ -174,11 +161,11 @@ TEST(ExactVocabularyLoss, IsCloseToFloat64) {
   for (const Extents& e : kExtents) {
     SCOPED_TRACE(e.rows);
     const Problem p(e);
-    const auto both = run(p.loss_spec(), p.inputs());
+    const auto both = run_everywhere(p.loss_spec(), p.inputs());
     std::vector<TestBytes> all = p.inputs();
     all.push_back(both[1]);
     all.push_back(bytes_of(p.dlosses));
-    const auto grad = run(p.grad_spec(), all);
+    const auto grad = run_everywhere(p.grad_spec(), all);
     std::vector<double> losses, dx(p.x.size(), 0), dw(p.w.size(), 0);
     for (std::int64_t n = 0; n < e.rows; ++n) {
       const float* x = p.x.data() + n * e.width;

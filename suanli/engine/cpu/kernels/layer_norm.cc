@@ -79,19 +79,18 @@ void LayerNormRow(const float* x, const float* gamma, const float* beta, float e
   });
 }
 
-// One row of the backward pass; any of dx, dgamma, dbeta may be null. dx = r (g - mean(g) - h
-// mean(g h)), g = dy gamma; dgamma += dy h; dbeta += dy.
+// One row of the backward pass; dx or dgamma may be null. dx = r (g - mean(g) - h mean(g h)), g = dy
+// gamma; dgamma += dy h.
 void LayerNormBackwardRow(const float* x, const float* gamma, const float* dy, float eps, float* dx,
-                          float* dgamma, float* dbeta, std::size_t n) {
+                          float* dgamma, std::size_t n) {
   const RowNorm norm = normalise(x, n, eps);
   const Vec mean = splat(norm.mean);
   const Vec r = splat(norm.r);
-  // What one vector adds to dgamma and dbeta; gives dy gamma h, and dy gamma in `g`.
+  // Adds one vector's part of dgamma; gives dy gamma h, and dy gamma in `g`.
   const auto visit = [&](std::size_t i, auto part, Vec& g) {
     const Vec d = load(dy + i, part);
     const Vec h = normalised(x, i, mean, r, part);
     if (dgamma != nullptr) store(hn::Add(load(dgamma + i, part), hn::Mul(d, h)), dgamma + i, part);
-    if (dbeta != nullptr) store(hn::Add(load(dbeta + i, part), d), dbeta + i, part);
     if (dx == nullptr) return d;
     g = hn::Mul(d, load(gamma + i, part));
     return hn::Mul(g, h);
@@ -236,14 +235,16 @@ class LayerNorm final : public Kernel {
 };
 
 // Sums over rows go by blocks of rows, their number fixed by shape; the blocks are then added in
-// order.
+// order. Blocks are those of reduce_to, so that dbeta has its bits.
 constexpr std::int64_t kMostBlocks = 64;
-constexpr std::int64_t kLeastBlockRows = 16;
+constexpr std::int64_t kLeastBlockRows = 32;
 
 // (x, gamma, dy) -> dx [, dgamma, dbeta], or (x, dy) -> dgamma.
 class LayerNormBackward final : public Kernel {
  public:
-  LayerNormBackward(const KernelSpec& spec, bool has_dx, int sums)
+  // `single_column`: for dbeta if that is one element, which reduce_to sums in another order.
+  LayerNormBackward(const KernelSpec& spec, bool has_dx, int sums,
+                    std::unique_ptr<Kernel> single_column = nullptr)
       : rows_(spec, has_dx ? std::vector<int>{0, 2} : std::vector<int>{0, 1}, has_dx ? 3 : 2,
               has_dx),
         eps_(static_cast<float>(spec.attrs.real("eps"))),
@@ -252,24 +253,29 @@ class LayerNormBackward final : public Kernel {
         dgamma_(static_cast<int>(spec.outputs.size()) - sums),
         block_rows_(std::max(kLeastBlockRows, divide_up(rows_.rows(), kMostBlocks))),
         blocks_(std::max<std::int64_t>(1, divide_up(rows_.rows(), block_rows_))),
-        spec_(spec) {
+        spec_(spec),
+        single_column_(std::move(single_column)) {
     spec_.region = nullptr;
   }
 
   void run(const KernelArgs& args) const override {
     const std::int64_t n = rows_.columns();
+    const bool sums_betas = sums_ > 1 && single_column_ == nullptr;
+    // First, since dx may lie where dy does.
+    if (single_column_) single_column_->run({args.inputs + kDy, args.outputs + dgamma_ + 1, args.scratch, args.pool});
     auto* gammas = reinterpret_cast<float*>(args.scratch);
     float* betas = gammas + blocks_ * n;
     args.pool.parallel_for(blocks_, [&](std::int64_t block, int worker) {
+      if (sums_betas) sum_block(args, block, betas + block * n);
       run_block(args, block, sums_ > 0 ? gammas + block * n : nullptr,
-                sums_ > 1 ? betas + block * n : nullptr,
                 args.scratch + sums_bytes() + worker * rows_.scratch());
     });
     if (sums_ > 0) sum_rows(gammas, blocks_, n, output<float>(args, dgamma_), n);
-    if (sums_ > 1) sum_rows(betas, blocks_, n, output<float>(args, dgamma_ + 1), n);
+    if (sums_betas) sum_rows(betas, blocks_, n, output<float>(args, dgamma_ + 1), n);
   }
   Bytes scratch(int workers) const override {
-    return Bytes(sums_bytes() + workers * rows_.scratch());
+    const Bytes own(sums_bytes() + workers * rows_.scratch());
+    return single_column_ ? std::max(own, single_column_->scratch(workers)) : own;
   }
   std::string implementation() const override {
     return "hwy:" + simd_name() + " " + std::to_string(blocks_) + " blocks of rows" +
@@ -284,18 +290,30 @@ class LayerNormBackward final : public Kernel {
     return divide_up(sums_ * blocks_ * rows_.columns() * std::int64_t{sizeof(float)}, 64) * 64;
   }
 
-  void run_block(const KernelArgs& args, std::int64_t block, float* gammas, float* betas,
-                 std::byte* own) const {
+  static constexpr int kDy = 2;  // of the inputs, where dx is an output
+
+  // betas = the sum of dy over a block's rows, which its dx has not replaced yet.
+  void sum_block(const KernelArgs& args, std::int64_t block, float* betas) const {
+    const std::int64_t n = rows_.columns(), first = block * block_rows_;
+    const std::int64_t count = std::min(rows_.rows() - first, block_rows_);
+    if (count <= 0)
+      std::fill_n(betas, n, 0.0F);
+    else if (spec_.inputs[kDy].dtype == DType::f32)
+      sum_rows(input<float>(args, kDy) + first * n, count, n, betas, n);
+    else
+      sum_rows(input<Bf16>(args, kDy) + first * n, count, n, betas, n);
+  }
+
+  void run_block(const KernelArgs& args, std::int64_t block, float* gammas, std::byte* own) const {
     const auto n = static_cast<std::size_t>(rows_.columns());
     if (gammas != nullptr) std::fill_n(gammas, n, 0.0F);
-    if (betas != nullptr) std::fill_n(betas, n, 0.0F);
     const std::int64_t end = std::min(rows_.rows(), (block + 1) * block_rows_);
     for (std::int64_t row = block * block_rows_; row < end; ++row) {
       const float* x = rows_.read(args, 0, row, own);
       const float* dy = rows_.read(args, 1, row, own);
       HWY_DYNAMIC_DISPATCH(LayerNormBackwardRow)
       (x, has_dx_ ? input<float>(args, 1) : nullptr, dy, eps_,
-       has_dx_ ? rows_.result(args, row, own) : nullptr, gammas, betas, n);
+       has_dx_ ? rows_.result(args, row, own) : nullptr, gammas, n);
       if (has_dx_) rows_.finish(args, row, own);
     }
   }
@@ -307,6 +325,7 @@ class LayerNormBackward final : public Kernel {
   int dgamma_;  // their first
   std::int64_t block_rows_, blocks_;
   KernelSpec spec_;
+  std::unique_ptr<Kernel> single_column_;
 };
 
 bool is_real(DType dtype) { return dtype == DType::f32 || dtype == DType::bf16; }
@@ -343,7 +362,15 @@ Result<std::unique_ptr<Kernel>> make_forward(const KernelSpec& spec) {
 template <int kSums>
 Result<std::unique_ptr<Kernel>> make_backward(const KernelSpec& spec) {
   if (!fits(spec, {true, false, true}, true, kSums)) return unsupported(spec);
-  return std::make_unique<LayerNormBackward>(spec, true, kSums);
+  std::unique_ptr<Kernel> single_column;
+  if (kSums > 1 && spec.inputs[0].shape[1] == 1) {
+    const KernelSpec sum{.name = "reduce_to",
+                         .inputs = {spec.inputs[2]},
+                         .outputs = {spec.outputs.back()},
+                         .attrs = {{"shape", spec.outputs.back().shape}}};
+    SUANLI_ASSIGN_OR_RETURN(single_column, cpu_kernels().find("reduce_to")(sum));
+  }
+  return std::make_unique<LayerNormBackward>(spec, true, kSums, std::move(single_column));
 }
 
 Result<std::unique_ptr<Kernel>> make_dgamma(const KernelSpec& spec) {
