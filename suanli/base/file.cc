@@ -172,7 +172,7 @@ void AtomicFile::abandon() {
   errno = kept;
 }
 
-Result<AtomicFile> AtomicFile::create(const std::string& path) {
+Result<AtomicFile> AtomicFile::create(const std::string& path, FileAccess access) {
   const auto [folder, name] = split(path);
   if (name.empty() || name == "." || name == "..") {
     errno = EISDIR;
@@ -180,7 +180,8 @@ Result<AtomicFile> AtomicFile::create(const std::string& path) {
   }
   for (int attempt = 0; attempt < 1000; ++attempt) {
     const std::string temporary = folder + "/" + temporary_name(name);
-    Descriptor file(temporary, O_WRONLY | O_CREAT | O_EXCL);
+    // The mode is there from the first moment on: a secret is never readable under its temporary name either.
+    Descriptor file(temporary, O_WRONLY | O_CREAT | O_EXCL, access == FileAccess::owner_only ? 0600 : 0666);
     if (!file.valid()) {
       if (errno == EEXIST) continue;  // the leftover of a killed process that had our number
       return failed("creating", path);
@@ -227,8 +228,8 @@ Status AtomicFile::commit() {
   return sync_folder(split(path_).folder);
 }
 
-Status write_file_atomic(const std::string& path, ByteSpan bytes) {
-  SUANLI_ASSIGN_OR_RETURN(AtomicFile file, AtomicFile::create(path));
+Status write_file_atomic(const std::string& path, ByteSpan bytes, FileAccess access) {
+  SUANLI_ASSIGN_OR_RETURN(AtomicFile file, AtomicFile::create(path, access));
   SUANLI_RETURN_IF_ERROR(file.write(bytes));
   return file.commit();
 }

@@ -29,12 +29,15 @@ inline ByteSpan as_bytes(std::string_view text) {
 // process instead (SIGXFSZ). Every main() that writes files calls it first.
 void ignore_file_size_signal();
 
+// Who may read a file that we write: what the process's umask leaves, or (secrets) its owner alone, mode 0600.
+enum class FileAccess { by_umask, owner_only };
+
 // A file being written under a temporary name in the folder of `path`. commit() makes it durable (fsync) and gives it
 // its name (rename, fsync of the folder). Destroyed without commit, it leaves nothing behind. After commit or a failed
 // write it is finished: any further call is a bug.
 class AtomicFile {
  public:
-  static Result<AtomicFile> create(const std::string& path);
+  static Result<AtomicFile> create(const std::string& path, FileAccess access = FileAccess::by_umask);
   AtomicFile(AtomicFile&&) noexcept;
   AtomicFile& operator=(AtomicFile&&) noexcept;
   ~AtomicFile();
@@ -53,7 +56,8 @@ class AtomicFile {
   std::int64_t size_ = 0;
 };
 
-[[nodiscard]] Status write_file_atomic(const std::string& path, ByteSpan bytes);
+[[nodiscard]] Status write_file_atomic(const std::string& path, ByteSpan bytes,
+                                       FileAccess access = FileAccess::by_umask);
 
 // Removes the leftovers of AtomicFiles whose process was killed; a file that any process is still writing stays (each
 // writer holds a flock on its temporary file). Where the file system knows no locks, nothing is removed.

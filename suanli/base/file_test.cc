@@ -298,5 +298,22 @@ TEST_F(File, LockMovesAndNeedsItsFolder) {
   EXPECT_EQ(FolderLock::acquire(folder_ / "none").error().code, ErrorCode::not_found);
 }
 
+TEST(AtomicFile, OwnerOnlyIsModeSixHundredFromTheFirstMomentOn) {
+  TestFolder folder;
+  const mode_t before = umask(0);
+  {
+    auto file = AtomicFile::create(folder / "secret", FileAccess::owner_only);
+    ASSERT_TRUE(file);
+    struct stat info;
+    ASSERT_EQ(names_in(folder.path()).size(), 1U);
+    ASSERT_EQ(stat((folder / *names_in(folder.path()).begin()).c_str(), &info), 0);
+    EXPECT_EQ(info.st_mode & 0777, 0600U);
+    ASSERT_TRUE(file->commit());
+    ASSERT_EQ(stat((folder / "secret").c_str(), &info), 0);
+    EXPECT_EQ(info.st_mode & 0777, 0600U);
+  }
+  umask(before);
+}
+
 }  // namespace
 }  // namespace suanli

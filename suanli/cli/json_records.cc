@@ -412,7 +412,8 @@ constexpr JsonField kFields[] = {
      "who is not what this machine computes: \"run\", \"against\" or \"both\"; empty if nothing differs"},
     {"replay", "difference", "object or null",
      "step (the first that differs), last_equal (state that was compared and equal, or null), sign (root, loss, grad_norm or "
-     "ops), is_state_after (the output is a tensor of the state after the step), output (null where not known: text, micro_batch, node, op, value, phase, block, dtype, shape), element (null where not known: first, count, "
+     "ops), is_state_after (the output is a tensor of the state after the step), output (null where not known: text, "
+     "micro_batch, node, op, value, phase, block, dtype, shape), element (null where not known: first, count, "
      "position, mine, theirs)"},
     {"replay", "notes", "array of objects", "errors that kept the op or the element from being found"},
 

@@ -33,12 +33,13 @@ constexpr CodeRow kCodes[] = {
 #undef SUANLI_ERROR_CODE
 };
 
-// What all commands return; 4 and 6 belong to verbs of a pool.
+// What all commands return; 6 belongs to verbs of a pool.
 constexpr std::pair<int, std::string_view> kExitCodes[] = {
     {0, "done"},
     {1, "failed"},
     {2, "usage: a flag or an argument is wrong"},
     {3, "configuration: a job file or a value in it is wrong"},
+    {4, "cannot connect, or not authorised"},
     {5, "interrupted, but resumable"},
     {7, "the budget is spent; resumable with a larger one"},
     {8, "what was computed again is not what was recorded"},

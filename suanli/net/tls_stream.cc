@@ -1,0 +1,204 @@
+#include "suanli/net/tls_stream.h"
+
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <openssl/err.h>
+#include <openssl/ssl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <asio/ip/tcp.hpp>
+#include <cerrno>
+#include <climits>
+#include <cstring>
+
+#include "suanli/net/openssl.h"
+
+namespace suanli::net {
+namespace {
+
+// Alerts by which a peer says that it does not accept us (RFC 8446, section 6.2).
+std::string refusal_by_peer(int reason) {
+  switch (reason) {
+    case SSL_R_SSLV3_ALERT_CERTIFICATE_REVOKED:
+      return "the peer says that our certificate was revoked";
+    case SSL_R_SSLV3_ALERT_CERTIFICATE_EXPIRED:
+      return "the peer says that our certificate has expired";
+    case SSL_R_TLSV1_ALERT_UNKNOWN_CA:
+      return "the peer belongs to another pool: it does not know our authority";
+    case SSL_R_TLSV13_ALERT_CERTIFICATE_REQUIRED:
+      return "the peer asks for a certificate";
+    case SSL_R_SSLV3_ALERT_BAD_CERTIFICATE:
+    case SSL_R_SSLV3_ALERT_CERTIFICATE_UNKNOWN:
+    case SSL_R_TLSV1_ALERT_ACCESS_DENIED:
+      return "the peer refuses our certificate; the clocks may differ";
+    default:
+      return {};
+  }
+}
+
+void set_options(int socket, const SocketOptions& options) {
+  const int on = 1;
+  // Each of these makes things better where it is allowed, and nothing worse where it is not.
+  setsockopt(socket, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+  if (options.bbr) setsockopt(socket, IPPROTO_TCP, TCP_CONGESTION, "bbr", 3);
+  if (options.unsent_limit > 0)
+    setsockopt(socket, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &options.unsent_limit, sizeof options.unsent_limit);
+}
+
+}  // namespace
+
+// Members end in reverse order: OpenSSL's connection before its descriptor.
+struct TlsStream::Socket {
+  asio::ip::tcp::socket socket;
+  openssl::Connection tls;
+};
+
+TlsStream::TlsStream(Reactor& reactor, std::string place) : reactor_(reactor), place_(std::move(place)), deadline_(reactor) {}
+TlsStream::~TlsStream() = default;
+
+std::shared_ptr<TlsStream> TlsStream::create(Reactor& reactor, std::shared_ptr<const TlsContext> context, int socket,
+                                             bool as_server, ExpectedPeer expected, std::string place,
+                                             const SocketOptions& options) {
+  std::shared_ptr<TlsStream> stream(new TlsStream(reactor, std::move(place)));
+  set_options(socket, options);
+  stream->context_ = std::move(context);
+  stream->verification_.expected = expected;
+  stream->socket_ = std::make_unique<Socket>(Socket{asio::ip::tcp::socket(reactor.context()), nullptr});
+  asio::error_code error;
+  // The family only matters for asking addresses, which nobody does here.
+  stream->socket_->socket.assign(asio::ip::tcp::v4(), socket, error);
+  if (error) {
+    ::close(socket);
+    stream->closed_ = true;
+    return stream;
+  }
+  stream->socket_->socket.native_non_blocking(true, error);
+  stream->socket_->tls.reset(stream->context_->connect(socket, as_server, stream->verification_));
+  if (!stream->socket_->tls) stream->close();
+  return stream;
+}
+
+const Certificate& TlsStream::peer() const {
+  SUANLI_CHECK(verification_.peer.has_value());
+  return *verification_.peer;
+}
+
+void TlsStream::close() {
+  if (closed_) return;
+  closed_ = true;
+  deadline_.stop();
+  handshake_done_ = nullptr;
+  if (socket_->tls) SSL_shutdown(socket_->tls.get());  // tells the peer, if it can at once
+  ERR_clear_error();
+  asio::error_code ignored;
+  socket_->socket.close(ignored);  // drops the waiters
+}
+
+Status TlsStream::failure_of(int result, bool& wants_write) {
+  const int system_error_number = errno;
+  const int kind = SSL_get_error(socket_->tls.get(), result);
+  wants_write = kind == SSL_ERROR_WANT_WRITE;
+  if (wants_write || kind == SSL_ERROR_WANT_READ) return {};
+  if (verification_.refusal) {
+    ERR_clear_error();
+    return tl::unexpected(Error(*verification_.refusal).within(place_));
+  }
+  const std::string reconnect = "check that the peer runs, and connect again";
+  if (kind == SSL_ERROR_ZERO_RETURN) return fail(ErrorCode::unreachable, "the peer closed the connection", place_, reconnect);
+  const unsigned long code = ERR_peek_error();
+  if (kind == SSL_ERROR_SYSCALL || code == 0 || ERR_GET_REASON(code) == SSL_R_UNEXPECTED_EOF_WHILE_READING) {
+    ERR_clear_error();
+    const bool told = kind == SSL_ERROR_SYSCALL && system_error_number != 0;
+    return fail(ErrorCode::unreachable,
+                std::string("the connection was lost") + (told ? std::string(": ") + std::strerror(system_error_number) : ""),
+                place_, reconnect);
+  }
+  if (const std::string refusal = refusal_by_peer(ERR_GET_REASON(code)); !refusal.empty()) {
+    ERR_clear_error();
+    return fail(ErrorCode::unauthorised, refusal, place_, "join the pool again, or ask its operator");
+  }
+  return fail(ErrorCode::protocol, "the peer does not speak our TLS: " + openssl::take_error(), place_,
+              "check that a suanli node listens at this address");
+}
+
+Result<std::size_t> TlsStream::read_some(std::span<std::byte> into) {
+  if (closed_) return fail(ErrorCode::unreachable, "the connection is closed", place_, "connect again");
+  errno = 0;
+  const int most = static_cast<int>(std::min<std::size_t>(into.size(), INT_MAX));
+  const int count = SSL_read(socket_->tls.get(), into.data(), most);
+  if (count > 0) return static_cast<std::size_t>(count);
+  SUANLI_RETURN_IF_ERROR(failure_of(count, read_wants_write_));
+  return std::size_t{0};
+}
+
+Result<std::size_t> TlsStream::write_some(std::span<const std::byte> from) {
+  if (closed_) return fail(ErrorCode::unreachable, "the connection is closed", place_, "connect again");
+  errno = 0;
+  const int most = static_cast<int>(std::min<std::size_t>(from.size(), INT_MAX));
+  const int count = SSL_write(socket_->tls.get(), from.data(), most);
+  if (count > 0) return static_cast<std::size_t>(count);
+  bool wants_write = false;
+  SUANLI_RETURN_IF_ERROR(failure_of(count, wants_write));
+  write_wants_read_ = !wants_write;
+  return std::size_t{0};
+}
+
+void TlsStream::wait(bool for_write, std::function<void()> call) {
+  const auto kind = for_write ? asio::ip::tcp::socket::wait_write : asio::ip::tcp::socket::wait_read;
+  socket_->socket.async_wait(kind, [self = shared_from_this(), call = std::move(call)](const asio::error_code&) {
+    if (!self->closed_) call();  // a broken socket is ready too: the next try tells why
+  });
+}
+
+void TlsStream::when_readable(std::function<void()> call) {
+  if (closed_) return;
+  if (SSL_has_pending(socket_->tls.get()) == 1 && !read_wants_write_) {
+    reactor_.post([self = shared_from_this(), call = std::move(call)] {
+      if (!self->closed_) call();
+    });
+    return;
+  }
+  wait(read_wants_write_, std::move(call));
+}
+
+void TlsStream::when_writable(std::function<void()> call) {
+  if (!closed_) wait(!write_wants_read_, std::move(call));
+}
+
+void TlsStream::handshake(Seconds deadline, std::function<void(Status)> done) {
+  handshake_done_ = std::move(done);
+  if (closed_) {
+    reactor_.post([self = shared_from_this()] {
+      self->finish_handshake(fail(ErrorCode::unsupported, "TLS could not be set up", self->place_, "check that memory is free"));
+    });
+    return;
+  }
+  deadline_.start(deadline, [self = shared_from_this(), deadline] {
+    self->finish_handshake(fail(ErrorCode::timed_out,
+                                "the peer did not finish the TLS handshake in " + std::to_string(deadline.value()) + " s",
+                                self->place_, "check that a suanli node listens at this address"));
+  });
+  go_on_with_handshake();
+}
+
+void TlsStream::go_on_with_handshake() {
+  errno = 0;
+  const int result = SSL_do_handshake(socket_->tls.get());
+  if (result == 1) return finish_handshake({});
+  bool wants_write = false;
+  if (Status failed = failure_of(result, wants_write); !failed) {
+    reactor_.post([self = shared_from_this(), failed] { self->finish_handshake(failed); });
+    return;
+  }
+  wait(wants_write, [this] { go_on_with_handshake(); });
+}
+
+void TlsStream::finish_handshake(Status status) {
+  deadline_.stop();
+  const std::function<void(Status)> done = std::exchange(handshake_done_, nullptr);
+  if (!status) close();
+  if (done) done(std::move(status));
+}
+
+}  // namespace suanli::net

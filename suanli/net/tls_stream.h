@@ -1,0 +1,62 @@
+// A ByteStream of TLS over a TCP socket: OpenSSL works on the socket's descriptor itself, Asio only tells when it is ready. (An
+// asio::ssl::stream copies all bytes once more, which costs a fifth of the rate.)
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "suanli/net/byte_stream.h"
+#include "suanli/net/reactor.h"
+#include "suanli/net/tls_context.h"
+
+namespace suanli::net {
+
+struct SocketOptions {
+  // Bytes that wait unsent in the kernel at most (TCP_NOTSENT_LOWAT); 0: as many as it likes. A limit of half a megabyte, even of
+  // four, cost 10 to 20 % of the rate and as much CPU on loopback, for more and smaller wake-ups; messages have a stream of
+  // their own.
+  int unsent_limit = 0;
+  // BBR where the kernel has it: under slight loss on long lines it carries several times what CUBIC does.
+  bool bbr = true;
+};
+
+class TlsStream final : public ByteStream, public std::enable_shared_from_this<TlsStream> {
+ public:
+  // Takes over a connected TCP socket (closed on error too). `place` is the other end in errors.
+  static std::shared_ptr<TlsStream> create(Reactor& reactor, std::shared_ptr<const TlsContext> context, int socket,
+                                           bool as_server, ExpectedPeer expected, std::string place,
+                                           const SocketOptions& options);
+  ~TlsStream() override;
+
+  // Calls `done` once, unless closed before: errors unauthorised, unreachable, protocol, timed_out.
+  void handshake(Seconds deadline, std::function<void(Status)> done);
+
+  Result<std::size_t> read_some(std::span<std::byte> into) override;
+  Result<std::size_t> write_some(std::span<const std::byte> from) override;
+  void when_readable(std::function<void()> call) override;
+  void when_writable(std::function<void()> call) override;
+  void close() override;
+  const Certificate& peer() const override;  // after the handshake
+  const std::string& place() const { return place_; }
+
+ private:
+  struct Socket;
+  TlsStream(Reactor& reactor, std::string place);
+  void go_on_with_handshake();
+  void finish_handshake(Status status);
+  // What a call of OpenSSL that returned `result` <= 0 means; no error if it only has to wait.
+  Status failure_of(int result, bool& wants_write);
+  void wait(bool for_write, std::function<void()> call);
+
+  Reactor& reactor_;
+  std::string place_;
+  std::shared_ptr<const TlsContext> context_;
+  TlsContext::Verification verification_;
+  std::unique_ptr<Socket> socket_;
+  bool closed_ = false;
+  bool read_wants_write_ = false, write_wants_read_ = false;  // in the middle of a change of keys
+  Timer deadline_;
+  std::function<void(Status)> handshake_done_;
+};
+
+}  // namespace suanli::net
