@@ -7,7 +7,6 @@
 #include "suanli/cli/progress.h"
 #include "suanli/cli/replica_options.h"
 #include "suanli/cli/signals.h"
-#include "suanli/cli/table.h"
 #include "suanli/proof/claims.h"
 #include "suanli/proof/replay.h"
 

@@ -154,8 +154,16 @@ Status Replica::advance(const OutputVisitor& visit) {
   return make_step(*executor, &watch);
 }
 
-std::vector<checkpoint::TensorEntry> Replica::tensors() { return train::digest_tensors(*setup_->state); }
 Digest Replica::root() { return train::state_root(*setup_->state); }
+
+Result<std::vector<checkpoint::NamedTensor>> Replica::state() {
+  std::vector<checkpoint::NamedTensor> tensors;
+  for (const engine::State::Tensor& tensor : setup_->state->tensors()) {
+    SUANLI_ASSIGN_OR_RETURN(std::vector<std::byte> bytes, read(tensor.name));
+    tensors.push_back({tensor.name, tensor.type, std::move(bytes)});
+  }
+  return tensors;
+}
 
 Result<std::vector<std::byte>> Replica::read(const std::string& tensor) {
   const engine::State::Tensor* found = setup_->state->find(tensor);

@@ -71,7 +71,7 @@ class Replica {
   void set_tamper(OutputVisitor tamper) { tamper_ = std::move(tamper); }
 
   // Of the state.
-  std::vector<checkpoint::TensorEntry> tensors();
+  Result<std::vector<checkpoint::NamedTensor>> state();
   Digest root();
   Result<std::vector<std::byte>> read(const std::string& tensor);
 

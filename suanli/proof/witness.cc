@@ -112,12 +112,7 @@ Result<std::optional<std::vector<std::byte>>> ReplicaWitness::output(std::int64_
 
 Result<std::vector<checkpoint::NamedTensor>> ReplicaWitness::state(std::int64_t step) {
   SUANLI_RETURN_IF_ERROR(go_to(step));
-  std::vector<checkpoint::NamedTensor> tensors;
-  for (const checkpoint::TensorEntry& entry : replica_.tensors()) {
-    SUANLI_ASSIGN_OR_RETURN(std::vector<std::byte> bytes, replica_.read(entry.name));
-    tensors.push_back({entry.name, entry.type, std::move(bytes)});
-  }
-  return tensors;
+  return replica_.state();
 }
 
 }  // namespace suanli::proof

@@ -9,32 +9,10 @@
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
-#include "suanli/engine/cpu/vector-inl.h"
+#include "suanli/engine/cpu/tile_map-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace suanli::engine::HWY_NAMESPACE {
-
-static_assert(kTileStep % kLanes == 0);
-
-template <class F>
-HWY_INLINE void map1(const TileOperand& a, float* out, std::int64_t n, const F& f) {
-  const std::int64_t step = a.repeated ? 0 : static_cast<std::int64_t>(kLanes);
-  const float* from = a.data;
-  for (std::int64_t i = 0; i < n; i += kLanes, from += step)
-    store(f(load(from, Whole())), out + i, Whole());
-}
-
-template <class F>
-HWY_INLINE void map2(const TileOperand& a, const TileOperand& b, float* out, std::int64_t n, const F& f) {
-  const std::int64_t step_a = a.repeated ? 0 : static_cast<std::int64_t>(kLanes);
-  const std::int64_t step_b = b.repeated ? 0 : static_cast<std::int64_t>(kLanes);
-  const float* from_a = a.data;
-  const float* from_b = b.data;
-  for (std::int64_t i = 0; i < n; i += kLanes, from_a += step_a, from_b += step_b)
-    store(f(load(from_a, Whole()), load(from_b, Whole())), out + i, Whole());
-}
-
-HWY_INLINE Vec one_if(hn::Mask<Tag> condition) { return hn::IfThenElseZero(condition, splat(1)); }
 
 void ApplyTile(RegionOp op, const TileOperand& a, const TileOperand& b, float immediate, float* out,
                std::int64_t n) {
