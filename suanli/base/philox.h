@@ -13,7 +13,7 @@ std::array<std::uint32_t, 4> philox4x32(std::array<std::uint32_t, 4> counter,
                                         std::array<std::uint32_t, 2> key);
 
 // What a stream of random numbers is for; part of the key, so streams never overlap. Values are stable.
-enum class Stream : std::uint32_t { init = 1, shuffle = 2, sampling = 3, dropout = 4, test = 5, fuzz = 6 };
+enum class Stream : std::uint32_t { init = 1, shuffle = 2, sampling = 3, dropout = 4, test = 5, fuzz = 6, codec = 7 };
 
 class Philox {
  public:

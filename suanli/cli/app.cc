@@ -39,6 +39,9 @@ void build(CLI::App& root, Request& request) {
   add_ckpt(verb, request);
   add_digest(verb, request);
   add_replay(verb, request);
+  add_worker(verb, request);
+  add_pool(verb, request);
+  add_jobs(verb, request);
   add_bench(verb, request);
   add_calibrate(verb, request);
   add_compare(verb, request);

@@ -74,6 +74,122 @@ constexpr JsonField kFields[] = {
     {"train/end", "session_seconds", "number", "of this session"},
     {"train/end", "svg", "string or null", "picture of the loss; null if there is none"},
 
+    {"train/submitted", "event", "string", "\"submitted\" (with --detach)"},
+    {"train/submitted", "pool", "string", "as --on named it"},
+    {"train/submitted", "job", "string", "its id, for status, logs, cancel and fetch"},
+    {"train/submitted", "run", "string", "the run folder"},
+
+    {"pool/create", "pool", "string", "its name"},
+    {"pool/create", "folder", "string", "of the pool"},
+    {"pool/create", "address", "string", "host:port where the coordinator listens"},
+    {"pool/create", "is_new", "boolean", "there was no such pool before"},
+    {"pool/create", "token", "string", "a secret, for `suanli worker --join`"},
+    {"pool/create", "token_id", "string", "for `suanli pool revoke`"},
+    {"pool/create", "expires", "integer", "seconds since 1970"},
+    {"pool/create", "uses", "integer", "machines that may join by it"},
+
+    {"pool/status", "pool", "string", "its name"},
+    {"pool/status", "version", "string", "of the coordinator"},
+    {"pool/status", "address", "string", "host:port where it listens"},
+    {"pool/status", "folder", "string", "of the pool"},
+    {"pool/status", "up_seconds", "number", "since the coordinator began"},
+    {"pool/status", "workers", "integer", "connected"},
+    {"pool/status", "idle", "integer", "of them, those without a stage"},
+    {"pool/status", "cores", "integer", "of all workers, lent"},
+    {"pool/status", "memory_bytes", "integer", "of all workers, lent"},
+    {"pool/status", "f32_flops_per_s", "number", "of matrix products, all workers together, as they measured"},
+    {"pool/status", "bf16_flops_per_s", "number", "the same in bf16"},
+    {"pool/status", "exact_flops_per_s", "number", "the same in exact arithmetic"},
+    {"pool/status", "running", "string or null", "id of the job that runs"},
+    {"pool/status", "queued", "integer", "jobs that wait"},
+    {"pool/status", "dropped_messages", "integer", "of an old epoch or attempt, or of a peer that was not connected"},
+
+    {"pool/peer", "worker", "string", "its name (one line per worker)"},
+    {"pool/peer", "id", "string", "of its key, 64 digits"},
+    {"pool/peer", "member", "integer", "its number in the pool; a worker that comes back gets a new one"},
+    {"pool/peer", "listen", "string or null", "host:port where others may dial it; null: it dials out only"},
+    {"pool/peer", "place", "string", "where it stands, as its owner says"},
+    {"pool/peer", "cores", "integer", "lent"},
+    {"pool/peer", "memory_bytes", "integer", "lent"},
+    {"pool/peer", "f32_flops_per_s", "number", "of matrix products, as it measured"},
+    {"pool/peer", "bf16_flops_per_s", "number", "the same in bf16"},
+    {"pool/peer", "exact_flops_per_s", "number", "the same in exact arithmetic"},
+    {"pool/peer", "share", "number", "part of the machine that is lent, in (0, 1]"},
+    {"pool/peer", "cap_flops_per_s", "number or null", "highest rate that the owner allows"},
+    {"pool/peer", "hours", "string or null", "of the owner's day in which it is lent: \"22:00-07:00\""},
+    {"pool/peer", "version", "string", "of suanli there"},
+    {"pool/peer", "joined_seconds_ago", "number", ""},
+    {"pool/peer", "heard_seconds_ago", "number", "the last message"},
+    {"pool/peer", "job", "string or null", "of which it holds a stage"},
+    {"pool/peer", "stages", "array of integers", "that it holds"},
+
+    {"pool/link", "from", "string", "worker's name (one line per direction)"},
+    {"pool/link", "to", "string", "worker's name"},
+    {"pool/link", "from_id", "string", "of its key"},
+    {"pool/link", "to_id", "string", "of its key"},
+    {"pool/link", "delay_seconds", "number", "one way"},
+    {"pool/link", "bytes_per_s", "number or null", "null: nothing large has gone that way yet"},
+    {"pool/link", "measured_by", "string", "worker's name"},
+    {"pool/link", "measured_seconds_ago", "number", ""},
+
+    {"pool/event", "number", "integer", "1, 2, ... since the coordinator began (one line per event)"},
+    {"pool/event", "time", "number", "seconds since 1970"},
+    {"pool/event", "reason", "string",
+     "worker_joined, worker_refused, worker_silent, worker_lost, worker_left, worker_broke_protocol, job_queued, job_waits, "
+     "job_placed, job_running, job_finished, job_failed, job_cancelled, step_repeated, snapshot_saved or snapshot_failed"},
+    {"pool/event", "subject", "string", "worker's name or job's id"},
+    {"pool/event", "message", "string", "one sentence"},
+    {"pool/event", "next_step", "string", "what to do; may be empty"},
+
+    {"pool/describe", "kind", "string", "\"worker\" or \"job\""},
+    {"pool/describe", "worker", "object or null", "as pool/peer"},
+    {"pool/describe", "job", "object or null", "as job"},
+    {"pool/describe", "links", "array of objects", "as pool/link, to and from the worker"},
+    {"pool/describe", "events", "array of objects", "as pool/event, of the worker or job"},
+
+    {"pool/token", "token", "string", "a secret, for `suanli worker --join`"},
+    {"pool/token", "id", "string", "for `suanli pool revoke`"},
+    {"pool/token", "expires", "integer", "seconds since 1970"},
+    {"pool/token", "uses", "integer", "machines that may join by it"},
+
+    {"pool/revoke", "kind", "string", "\"worker\" or \"token\""},
+    {"pool/revoke", "id", "string", "of the worker's key or of the token"},
+
+    {"job", "job", "string", "its id (`suanli status`: one line per job)"},
+    {"job", "run", "string", "the run folder"},
+    {"job", "state", "string", "queued, placing, preparing, running, saving, finished, failed or cancelled"},
+    {"job", "step", "integer", "last committed step"},
+    {"job", "steps", "integer", "of the whole run"},
+    {"job", "first_step", "integer", "of this session"},
+    {"job", "saved_step", "integer or null", "last step whose state is saved"},
+    {"job", "loss", "number or null", "of the last step"},
+    {"job", "grad_norm", "number or null", "of the last step, before clipping"},
+    {"job", "step_seconds", "number or null", "that the last step took"},
+    {"job", "tokens_per_s", "number or null", "in the last step"},
+    {"job", "epoch", "integer", "of its route table; 0: not placed yet"},
+    {"job", "placement", "string", "which worker holds which stage, in a sentence; empty: not placed yet"},
+    {"job", "workers", "array of strings", "names of those that hold a stage"},
+    {"job", "waits_for", "string", "workers that have not answered; may be empty"},
+    {"job", "submitted", "number or null", "seconds since 1970"},
+    {"job", "started", "number or null", "seconds since 1970"},
+    {"job", "ended", "number or null", "seconds since 1970"},
+    {"job", "error", "object or null", "why it failed: code, message, place, next_step"},
+    {"job", "closed", "boolean", "it is over and its run folder is free"},
+    {"job", "report", "object or null", "once it is closed without an error: as train/end, from outcome to session_seconds"},
+
+    {"logs", "kind", "string", "\"event\" or \"metrics\" (one line each)"},
+    {"logs", "event", "object or null", "as pool/event"},
+    {"logs", "metrics", "object or null", "a line of metrics.jsonl (docs/formats/run-folder.md)"},
+
+    {"cancel", "job", "string", "its id"},
+    {"cancel", "state", "string", "as of job: running or saving until its state is saved"},
+
+    {"fetch", "job", "string", "its id"},
+    {"fetch", "from", "string", "the run folder"},
+    {"fetch", "to", "string", "the new folder"},
+    {"fetch", "step", "integer or null", "of the snapshot; null: none is saved yet"},
+    {"fetch", "bytes", "integer", "that were copied"},
+
     {"error", "event", "string", "\"error\""},
     {"error", "code", "string", "see errors.md"},
     {"error", "exit_code", "integer", "of the command"},
@@ -438,7 +554,8 @@ std::string json_reference_markdown() {
   std::string page =
       "# JSON output\n\n"
       "With `--json` a command prints one JSON object on one line of standard output, "
-      "`suanli train` one line per event. Talk\nand errors still go to standard error; a command "
+      "`suanli train`, `suanli logs` and the verbs that list one line per event or item. Talk\n"
+      "and errors still go to standard error; a command "
       "that fails prints the `error` object as its last line. Fields are\nstable: new ones may "
       "come, none changes its meaning.\n\n"
       "This page is printed from the table in `suanli/cli/json_records.cc`.\n";

@@ -106,6 +106,11 @@ void add_plot(Verb root, Request& request);
 void add_ckpt(Verb root, Request& request);
 void add_digest(Verb root, Request& request);
 void add_replay(Verb root, Request& request);
+void add_worker(Verb root, Request& request);
+void add_pool(Verb root, Request& request);
+void add_pool_create(Verb pool, Request& request);
+// status, logs, cancel, fetch.
+void add_jobs(Verb root, Request& request);
 void add_bench(Verb root, Request& request);
 void add_calibrate(Verb root, Request& request);
 void add_compare(Verb root, Request& request);

@@ -98,40 +98,58 @@ Status Dataset::verify(const std::atomic<bool>* stop) const {
   return {};
 }
 
-Result<Windows> Windows::create(const Dataset& dataset, Split split, std::int64_t context) {
+Result<WindowNumbers> WindowNumbers::create(const DatasetInfo& info, Split split,
+                                            std::int64_t context, const std::string& place) {
   SUANLI_CHECK(context >= 1);
-  Windows windows;
-  windows.shards_ = dataset.shards_[static_cast<std::size_t>(split)];
-  windows.context_ = context;
-  windows.first_ = {0};
+  WindowNumbers numbers;
+  numbers.context_ = context;
+  numbers.first_ = {0};
   std::uint64_t longest = 0;
-  for (const Shard& shard : *windows.shards_) {
-    longest = std::max(longest, shard.tokens());
+  for (const ShardEntry& shard : info.of(split)) {
+    longest = std::max(longest, shard.tokens);
     const std::uint64_t inside =
-        shard.tokens() == 0 ? 0 : (shard.tokens() - 1) / static_cast<std::uint64_t>(context);
-    windows.first_.push_back(windows.count() + inside);
+        shard.tokens == 0 ? 0 : (shard.tokens - 1) / static_cast<std::uint64_t>(context);
+    numbers.first_.push_back(numbers.count() + inside);
   }
-  if (windows.count() > 0) return windows;
+  if (numbers.count() > 0) return numbers;
   const std::string name(name_of(split));
   return fail(ErrorCode::empty,
               format("a context of %" PRId64 " tokens needs %" PRId64
                      ", but the longest shard of split '%s' has %" PRIu64,
                      context, context + 1, name.c_str(), longest),
-              dataset.folder(),
+              place,
               split == Split::valid
                   ? "shorten the context, load more text or raise the share of the valid split"
                   : "shorten the context or load more text");
 }
 
-Status Windows::read(WindowId id, std::span<std::int32_t> inputs,
-                     std::span<std::int32_t> targets) const {
-  const auto context = static_cast<std::size_t>(context_);
-  SUANLI_CHECK(id < count() && inputs.size() == context && targets.size() == context);
+WindowNumbers::Place WindowNumbers::at(WindowId id) const {
+  SUANLI_CHECK(id < count());
   const auto next = std::upper_bound(first_.begin(), first_.end(), id);
   const auto shard = static_cast<std::size_t>(next - first_.begin()) - 1;
-  const std::uint64_t begin = (id - first_[shard]) * context;
-  SUANLI_RETURN_IF_ERROR((*shards_)[shard].read(begin, inputs));
-  return (*shards_)[shard].read(begin + 1, targets);
+  return {shard, (id - first_[shard]) * static_cast<std::uint64_t>(context_)};
+}
+
+Status read_window(const Shard& shard, std::uint64_t begin, std::span<std::int32_t> inputs,
+                   std::span<std::int32_t> targets) {
+  SUANLI_CHECK(inputs.size() == targets.size());
+  SUANLI_RETURN_IF_ERROR(shard.read(begin, inputs));
+  return shard.read(begin + 1, targets);
+}
+
+Result<Windows> Windows::create(const Dataset& dataset, Split split, std::int64_t context) {
+  SUANLI_ASSIGN_OR_RETURN(
+      WindowNumbers numbers,
+      WindowNumbers::create(dataset.info(), split, context, dataset.folder()));
+  return Windows(dataset.shards_[static_cast<std::size_t>(split)], std::move(numbers));
+}
+
+Status Windows::read(WindowId id, std::span<std::int32_t> inputs,
+                     std::span<std::int32_t> targets) const {
+  const auto context = static_cast<std::size_t>(numbers_.context());
+  SUANLI_CHECK(inputs.size() == context && targets.size() == context);
+  const WindowNumbers::Place place = numbers_.at(id);
+  return read_window((*shards_)[place.shard], place.begin, inputs, targets);
 }
 
 }  // namespace suanli::data

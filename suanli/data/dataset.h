@@ -13,6 +13,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "suanli/base/error.h"
@@ -93,26 +94,53 @@ class Dataset {
 // The stable number of a window in its split at one context length.
 using WindowId = std::uint64_t;
 
-// The samples of a split: windows of context + 1 tokens, at stride `context` inside each shard,
-// numbered in shard order. A shard with too few tokens gives none; windows run across documents,
-// never across shards. Keeps the dataset's shards alive. Any thread may read.
+// Where each window of a split lies, from the shards' token counts alone, so that a machine without
+// the shards can say which of them a window needs. A split is cut into windows of context + 1 tokens
+// at stride `context` inside each shard, numbered in shard order. A shard with too few tokens gives
+// none; windows run across documents, never across shards. Any thread.
+class WindowNumbers {
+ public:
+  // No window at all is an error (empty) that names the lengths; `place` names the dataset in it.
+  static Result<WindowNumbers> create(const DatasetInfo& info, Split split, std::int64_t context,
+                                      const std::string& place);
+
+  std::uint64_t count() const { return first_.back(); }
+  std::int64_t context() const { return context_; }
+  struct Place {
+    std::size_t shard = 0;    // index in the split's list
+    std::uint64_t begin = 0;  // the window's first token in that shard
+  };
+  // `id` is below count().
+  Place at(WindowId id) const;
+
+ private:
+  WindowNumbers() = default;
+  std::int64_t context_ = 0;
+  std::vector<WindowId> first_;  // of each shard; then the count
+};
+
+// Reads the window that begins at token `begin`: inputs = its first `context` tokens, targets = its
+// last `context`; targets[i] follows inputs[i].
+[[nodiscard]] Status read_window(const Shard& shard, std::uint64_t begin,
+                                 std::span<std::int32_t> inputs, std::span<std::int32_t> targets);
+
+// The samples of a split. Keeps the dataset's shards alive. Any thread may read.
 class Windows {
  public:
   // No window at all is an error (empty) that names the lengths.
   static Result<Windows> create(const Dataset& dataset, Split split, std::int64_t context);
 
-  std::uint64_t count() const { return first_.back(); }
-  std::int64_t context() const { return context_; }
-  // inputs = the window's first `context` tokens, targets = its last `context`: targets[i] follows
-  // inputs[i].
+  std::uint64_t count() const { return numbers_.count(); }
+  std::int64_t context() const { return numbers_.context(); }
+  // As read_window().
   [[nodiscard]] Status read(WindowId id, std::span<std::int32_t> inputs,
                             std::span<std::int32_t> targets) const;
 
  private:
-  Windows() = default;
+  Windows(Dataset::Shards shards, WindowNumbers numbers)
+      : shards_(std::move(shards)), numbers_(std::move(numbers)) {}
   Dataset::Shards shards_;
-  std::int64_t context_ = 0;
-  std::vector<WindowId> first_;  // of each shard; then the count
+  WindowNumbers numbers_;
 };
 
 }  // namespace suanli::data

@@ -217,6 +217,24 @@ TEST(Windows, AreFixedAndNumberedInShardOrder) {
   }
 }
 
+// The numbers come from the list alone: what a machine without the shards goes by.
+TEST(WindowNumbers, TellEachWindowsPlace) {
+  DatasetInfo info;
+  for (const std::uint64_t tokens : {10, 0, 3, 4, 7}) info.of(Split::train).push_back({"s", {}, tokens, 1});
+  const auto numbers = WindowNumbers::create(info, Split::train, 3, "d");
+  ASSERT_TRUE(numbers);
+  std::vector<std::pair<std::size_t, std::uint64_t>> places;
+  for (WindowId id = 0; id < numbers->count(); ++id) {
+    const auto [shard, begin] = numbers->at(id);
+    places.emplace_back(shard, begin);
+    EXPECT_LE(begin + 4, info.of(Split::train)[shard].tokens);
+  }
+  const std::vector<std::pair<std::size_t, std::uint64_t>> expected = {{0, 0}, {0, 3}, {0, 6},
+                                                                       {3, 0}, {4, 0}, {4, 3}};
+  EXPECT_EQ(places, expected);
+  EXPECT_EQ(WindowNumbers::create(info, Split::valid, 3, "d").error().place, "d");
+}
+
 TEST(Windows, OutliveTheirDataset) {
   TestFolder folder;
   make_dataset(folder.path(), {"abcd"});

@@ -47,11 +47,13 @@ Status check_kind(ByteSpan bytes, const std::string& place) {
   return {};
 }
 
+// Sums of sizes below this do not overflow.
+constexpr std::uint64_t kLimit = std::numeric_limits<std::int64_t>::max() / 16;
+
 // A header with a right digest can still lie: every size is checked against the others without
 // overflow.
 bool sizes_agree(const std::byte* h, const ShardInfo& info) {
   using namespace layout;
-  constexpr std::uint64_t kLimit = std::numeric_limits<std::int64_t>::max() / 16;
   if (info.vocab < 1 || info.vocab > kMaxVocab) return false;
   if (info.token_width != token_width_for(info.vocab)) return false;
   if (info.tokens > kLimit || info.documents > kLimit) return false;
@@ -86,6 +88,19 @@ Status copy_tokens(const std::byte* from, std::span<std::int32_t> out, std::uint
 
 }  // namespace
 
+Result<std::uint64_t> shard_file_bytes(std::uint64_t vocab, std::uint64_t tokens,
+                                       std::uint64_t documents) {
+  if (vocab > kMaxVocab || tokens > kLimit || documents > kLimit) {
+    return fail(ErrorCode::corrupt,
+                format("no shard has %" PRIu64 " tokens of %" PRIu64 " in %" PRIu64 " documents",
+                       tokens, vocab, documents),
+                {}, "get the dataset's list again from who made it");
+  }
+  const std::uint64_t tokens_end =
+      layout::kHeaderBytes + tokens * static_cast<std::uint64_t>(token_width_for(vocab));
+  return layout::align_up(tokens_end, layout::kIndexAlignment) + 8 * documents;
+}
+
 tl::unexpected<Error> Shard::corrupt(std::string message) const {
   return fail(ErrorCode::corrupt, std::move(message), place_, kRemake);
 }
@@ -102,6 +117,7 @@ Result<Shard> Shard::parse(ByteSpan bytes, std::string place) {
   SUANLI_RETURN_IF_ERROR(check_kind(bytes, place));
   Shard shard;
   shard.place_ = std::move(place);
+  shard.bytes_ = bytes;
   const std::byte* h = bytes.data();
   ShardInfo& info = shard.info_;
   info.digest = load_digest(h + kHeaderDigestAt);

@@ -40,6 +40,11 @@ struct ShardInfo {
 // The bytes of a token that a vocabulary of this size needs.
 int token_width_for(std::uint64_t vocab);
 
+// The bytes of the file of a shard with so many tokens and documents: all that decides them. An
+// error (corrupt) if no file can be so large.
+Result<std::uint64_t> shard_file_bytes(std::uint64_t vocab, std::uint64_t tokens,
+                                       std::uint64_t documents);
+
 // Writes a shard front to back. Memory: one chunk, and 8 bytes per document. Destroyed before
 // finish(), it leaves nothing behind. One thread.
 class ShardWriter {
@@ -100,6 +105,8 @@ class Shard {
   std::uint64_t tokens() const { return info_.tokens; }
   // The tokens as they lie in the file: little-endian, token_width bytes each.
   ByteSpan token_bytes() const { return tokens_; }
+  // The whole file.
+  ByteSpan file_bytes() const { return bytes_; }
 
  private:
   Shard() = default;
@@ -109,7 +116,7 @@ class Shard {
   std::optional<MappedFile> file_;  // empty if parsed from memory
   std::string place_;
   ShardInfo info_;
-  ByteSpan tokens_, index_;
+  ByteSpan bytes_, tokens_, index_;
 };
 
 }  // namespace suanli::data

@@ -30,14 +30,18 @@ class Compiler {
     program_.micro_batches = canonical_.micro_batches();
   }
 
-  Program run() && {
+  Result<Program> run() && {
     Fused fused = fuse(lowered_, program_.target.fuse);
     make_values();
+    std::vector<int> rounds;
+    for (const Group& group : fused.update) rounds.push_back(group.round);
     emit(std::move(fused.forward), Phase::forward, program_.forward);
     emit(std::move(fused.backward), Phase::backward, program_.backward);
     emit(std::move(fused.update), Phase::update, program_.update);
-    if (!program_.token_sums.empty()) finish_token_sums();
+    if (!program_.token_sums.empty()) finish_token_sums(rounds);
     name_values();
+    make_update_parts(rounds);
+    SUANLI_RETURN_IF_ERROR(find_steps());
     find_guards();
     find_index_bounds();
     plan();
@@ -123,7 +127,7 @@ class Compiler {
   }
 
   // Update begins with the values of all sums and ends with the next step's exponents.
-  void finish_token_sums() {
+  void finish_token_sums(std::vector<int>& rounds) {
     std::vector<KernelCall> values;
     for (NodeId id : graph_.nodes_of("micro_sum")) values.push_back(token_sum_call(id, /*adds=*/false));
     program_.commit_index += values.size();
@@ -131,6 +135,8 @@ class Compiler {
     program_.update.push_back(
         call_on("exact_token_sum_exponents", {program_.exponents, program_.magnitudes}, {program_.exponents}));
     program_.update.back().block = graph::kWholeJob;
+    rounds.insert(rounds.begin(), values.size(), 0);
+    rounds.push_back(rounds.back());
   }
 
   // State that a kernel updates in place: the new value, and every view of it, is the old value's buffer.
@@ -239,12 +245,20 @@ class Compiler {
     return call;
   }
 
+  static Phase phase_of_source(const Node& node) {
+    if (node.op->name == "step_input") return Phase::update;
+    return node.op->name == "input" ? node.phase : Phase::forward;
+  }
+
+  static int round_of(const Node& source) {
+    return source.op->name == "step_input" ? static_cast<int>(source.attrs.integer("round", 0)) : 0;
+  }
+
   void name_values() {
     for (NodeId id = 0; id < graph_.size(); ++id)
       if (is_source(graph_.node(id)))
         program_.sources.push_back(
-            {graph_.node(id).name, value_[id],
-             graph_.node(id).op->name == "step_input" ? Phase::update : Phase::forward});
+            {graph_.node(id).name, value_[id], phase_of_source(graph_.node(id)), round_of(graph_.node(id))});
     // A token sum has its value, one for all slots, from update.
     const auto phase_of = [&](NodeId id) {
       return is_exact() && accumulates(id) ? Phase::update : graph_.node(id).phase;
@@ -260,6 +274,46 @@ class Compiler {
         const ValueId value = value_[lowered_.lowered[id]];
         program_.value_of_node[id] = is_written(value) ? value : -1;
       }
+  }
+
+  // `rounds` are those of the calls of update.
+  void make_update_parts(const std::vector<int>& rounds) {
+    auto& parts = program_.update_parts;
+    const std::size_t end = program_.update.size();
+    int last = 0;
+    for (const Program::NamedValue& source : program_.sources) last = std::max(last, source.step);
+    for (std::size_t at = 0, round = 0; static_cast<int>(round) <= last; ++round) {
+      std::size_t next = at;
+      while (next < end && rounds[next] <= static_cast<int>(round)) ++next;
+      const std::size_t commit = std::clamp(program_.commit_index, at, next);
+      // A round without a call still waits for its step inputs.
+      const bool is_empty = next == at, is_late = at >= program_.commit_index;
+      if (commit > at || (is_empty && !is_late)) parts.push_back({at, commit, static_cast<int>(round), false});
+      if (next > commit || (is_empty && is_late)) parts.push_back({commit, next, static_cast<int>(round), true});
+      at = next;
+    }
+    // State is written, if only by copies, in a part of its own kind.
+    if (!parts.back().writes_state) parts.push_back({end, end, last, true});
+  }
+
+  // The parts of update that make the outputs.
+  Status find_steps() {
+    const std::vector<int> rounds = rounds_of(graph_);
+    for (std::size_t i = 0; i < program_.outputs.size(); ++i) {
+      Program::NamedValue& output = program_.outputs[i];
+      for (std::size_t part = 0; part < program_.update_parts.size(); ++part) {
+        const auto [first, last, round, writes_state] = program_.update_parts[part];
+        for (std::size_t call = first; call < last; ++call)
+          if (std::ranges::count(program_.update[call].outputs, output.value) > 0) output.step = static_cast<int>(part);
+      }
+      const int round = program_.update_parts[static_cast<std::size_t>(output.step)].round;
+      if (output.phase == Phase::update && round > rounds[graph_.outputs()[i].node])
+        return fail(ErrorCode::unsupported,
+                    "round " + std::to_string(round) + " of the update would make a value that is due in round " +
+                        std::to_string(rounds[graph_.outputs()[i].node]),
+                    "output " + output.name, "compile without fusion, or cut elsewhere");
+    }
+    return {};
   }
 
   void find_guards() {
@@ -499,16 +553,9 @@ Status check_limit(const Program& program) {
 
 }  // namespace
 
-Result<Program> compile(const Graph& graph, const Target& target, const graph::Cut& cut, int stage) {
+Result<Program> compile(const Graph& graph, const Target& target) {
   if (target.slots < 1)
     return fail(ErrorCode::graph, "slots = " + std::to_string(target.slots) + " is below 1", "target");
-  if (!cut.after_blocks.empty()) {
-    SUANLI_ASSIGN_OR_RETURN(const auto stages, graph::stages(graph, cut));
-    return fail(ErrorCode::unsupported,
-                "stage " + std::to_string(stage) + " of " + std::to_string(stages.size()) +
-                    " cannot be fed by the executor of one machine",
-                "cut", "compile without a cut");
-  }
   SUANLI_ASSIGN_OR_RETURN(const Lowered lowered, lower(graph, target.arithmetic));
   SUANLI_ASSIGN_OR_RETURN(Program program, compile_with(graph, target, lowered, target.recompute));
   if (!fits(program)) {

@@ -8,15 +8,13 @@
 
 #include "suanli/base/error.h"
 #include "suanli/engine/program.h"
-#include "suanli/graph/cut.h"
 #include "suanli/graph/graph.h"
 
 namespace suanli::engine {
 
-// Compiles stage `stage` of the graph cut by `cut` (no cut: the only stage is the whole graph). Errors: graph (a bad
-// cut), unsupported (a stage of a real cut, until the pool's executor can feed it), no_memory (the plan exceeds
-// target.memory_limit; the message says by how much).
-Result<Program> compile(const graph::Graph& graph, const Target& target,
-                        const graph::Cut& cut = {}, int stage = 0);
+// Compiles a whole job's graph, or that of one stage (graph/stage_graph.h). Errors: graph (slots below 1), unsupported (an
+// output of a round that a later round would have to compute), no_memory (the plan exceeds target.memory_limit; the message says
+// by how much).
+Result<Program> compile(const graph::Graph& graph, const Target& target);
 
 }  // namespace suanli::engine

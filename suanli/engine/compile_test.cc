@@ -96,14 +96,6 @@ TEST(Compile, OneBufferIsTakenOverByOneOutputOnly) {
   EXPECT_TRUE(test::Bench::make(scalar, {}, 1).has_value());
 }
 
-TEST(Compile, ACutThatTheExecutorCannotFeedIsRefused) {
-  const Graph graph = *test::small_network(8, 1);
-  const Result<Program> program = compile(graph, {}, graph::Cut{{0}}, 1);
-  ASSERT_FALSE(program.has_value());
-  EXPECT_EQ(program.error().code, ErrorCode::unsupported);
-  EXPECT_FALSE(compile(graph, {}, graph::Cut{{7}}, 0).has_value());
-}
-
 TEST(Compile, MorePlacesForMoreSlots) {
   const Graph graph = *test::small_network(8, 2);
   const Program one = *compile(graph, {.slots = 1}), three = *compile(graph, {.slots = 3});

@@ -147,17 +147,18 @@ void Executor::run(Phase phase, int slot, std::size_t first, std::size_t last) {
   }
 }
 
-Status Executor::load(std::span<const HostTensor> tensors, std::string_view kind, int slot) {
-  const bool per_step = kind == "step input";
+Status Executor::load(std::span<const HostTensor> tensors, Phase phase, int round, int slot) {
+  constexpr std::string_view kKinds[] = {"input", "gradient", "step input"};
+  const std::string kind(kKinds[static_cast<int>(phase)]);
   std::size_t expected = 0;
   for (const Program::NamedValue& source : program_->sources) {
     const Value& value = program_->values[source.value];
-    if (value.place != Place::input || (source.phase == Phase::update) != per_step) continue;
+    if (value.place != Place::input || source.phase != phase || source.step != round) continue;
     ++expected;
     const auto given = std::find_if(tensors.begin(), tensors.end(),
                                     [&](const HostTensor& t) { return t.name == source.name; });
     if (given == tensors.end())
-      return fail(ErrorCode::mismatch, "the " + std::string(kind) + " is missing", source.name);
+      return fail(ErrorCode::mismatch, "the " + kind + " is missing", source.name);
     if (given->size != value.type.bytes())
       return fail(ErrorCode::mismatch,
                   std::to_string(given->size.value()) + " bytes do not make a " +
@@ -169,7 +170,7 @@ Status Executor::load(std::span<const HostTensor> tensors, std::string_view kind
   }
   if (expected != tensors.size())
     return fail(ErrorCode::mismatch, std::to_string(tensors.size()) + " tensors given, " +
-                                         std::to_string(expected) + " expected", std::string(kind));
+                                         std::to_string(expected) + " expected", kind);
   return {};
 }
 
@@ -192,15 +193,18 @@ Status Executor::check_bounds(const HostTensor& tensor) const {
 Status Executor::forward(int slot, std::span<const HostTensor> inputs) {
   SUANLI_CHECK(slot >= 0 && slot < program_->target.slots);
   SUANLI_CHECK(slot == 0 || program_->micro_batches > 1);
-  SUANLI_ASSIGN_OR_RETURN(const bool lacks, lacks_exponents());
-  if (lacks) SUANLI_RETURN_IF_ERROR(find_exponents(inputs, slot));
-  SUANLI_RETURN_IF_ERROR(load(inputs, "input", slot));
+  if (!probing_ && !waits_for_gradients()) {
+    SUANLI_ASSIGN_OR_RETURN(const bool lacks, lacks_exponents());
+    if (lacks) SUANLI_RETURN_IF_ERROR(find_exponents(inputs, slot));
+  }
+  SUANLI_RETURN_IF_ERROR(load(inputs, Phase::forward, 0, slot));
   run(Phase::forward, slot, 0, impl_->calls[0].size());
   return {};
 }
 
-Status Executor::backward(int slot) {
+Status Executor::backward(int slot, std::span<const HostTensor> gradients) {
   SUANLI_CHECK(slot >= 0 && slot < program_->target.slots);
+  SUANLI_RETURN_IF_ERROR(load(gradients, Phase::backward, 0, slot));
   run(Phase::backward, slot, 0, impl_->calls[1].size());
   return {};
 }
@@ -215,14 +219,35 @@ Status Executor::check_scalars() const {
   return {};
 }
 
+bool Executor::waits_for_gradients() const {
+  return std::ranges::any_of(program_->sources, [&](const Program::NamedValue& source) {
+    return program_->values[source.value].place == Place::input && source.phase == Phase::backward;
+  });
+}
+
 Status Executor::update(std::span<const HostTensor> step_inputs) {
-  SUANLI_RETURN_IF_ERROR(check_token_sums());
-  SUANLI_RETURN_IF_ERROR(load(step_inputs, "step input", 0));
+  SUANLI_CHECK(program_->update_parts.back().round == 0);
+  for (std::size_t part = 0; part < program_->update_parts.size(); ++part)
+    SUANLI_RETURN_IF_ERROR(update_part(part, part == 0 ? step_inputs : std::span<const HostTensor>()));
+  return {};
+}
+
+Status Executor::update_part(std::size_t index, std::span<const HostTensor> step_inputs) {
+  const auto& parts = program_->update_parts;
+  const Program::UpdatePart& part = parts.at(index);
+  if (index == 0) SUANLI_RETURN_IF_ERROR(check_token_sums());
+  if (index == 0 || parts[index - 1].round != part.round) {
+    SUANLI_RETURN_IF_ERROR(load(step_inputs, Phase::update, part.round, 0));
+  } else {
+    SUANLI_CHECK(step_inputs.empty());
+  }
   Device& device = impl_->device;
-  run(Phase::update, 0, 0, program_->commit_index);
-  SUANLI_RETURN_IF_ERROR(check_scalars());
-  device.wait(device.compute(), impl_->state.last_capture());
-  run(Phase::update, 0, program_->commit_index, impl_->calls[2].size());
+  if (part.writes_state && (index == 0 || !parts[index - 1].writes_state)) {
+    SUANLI_RETURN_IF_ERROR(check_scalars());
+    device.wait(device.compute(), impl_->state.last_capture());
+  }
+  run(Phase::update, 0, part.first, part.last);
+  if (index + 1 < parts.size()) return {};
   for (const Program::StateCopy& copy : program_->state_copies)
     device.copy(device.compute(), impl_->address(*program_, copy.to, 0),
                 impl_->address(*program_, copy.from, 0), program_->values[copy.to].type.bytes());
@@ -268,10 +293,25 @@ Result<bool> Executor::lacks_exponents() const {
 
 Status Executor::find_exponents(std::span<const HostTensor> micro_batch_0, int slot) {
   if (program_->token_sums.empty()) return {};
-  SUANLI_RETURN_IF_ERROR(load(micro_batch_0, "input", slot));
+  begin_probe();
+  Status run = forward(slot, micro_batch_0);
+  if (run) run = backward(slot);
+  const Status ended = end_probe();
+  return run ? ended : run;
+}
+
+void Executor::begin_probe() {
   begin_step();
-  run(Phase::forward, slot, 0, program_->forward.size());
-  run(Phase::backward, slot, 0, program_->backward.size());
+  probing_ = true;
+}
+
+Status Executor::end_probe() {
+  SUANLI_CHECK(probing_);
+  probing_ = false;
+  if (program_->token_sums.empty()) {
+    begin_step();
+    return {};
+  }
   const std::vector<std::uint32_t> largest = largest_terms();
   begin_step();
   SUANLI_RETURN_IF_ERROR(check_finite(*program_, largest));
@@ -322,16 +362,31 @@ Result<TokenSums> Executor::read_token_sums() const {
   return all;
 }
 
+namespace {
+
+Status check_sizes(const Program& program, const TokenSums& given) {
+  std::int64_t elements = 0;
+  for (const Program::TokenSum& each : program.token_sums) elements += program.values[each.sum].type.elements();
+  if (static_cast<std::int64_t>(given.sums.size()) == elements && given.largest.size() == program.token_sums.size()) return {};
+  return fail(ErrorCode::mismatch, std::to_string(given.sums.size()) + " sums given, the program has " + std::to_string(elements),
+              "token sums");
+}
+
+}  // namespace
+
 Status Executor::add_token_sums(const TokenSums& others) {
+  SUANLI_RETURN_IF_ERROR(check_sizes(*program_, others));
   SUANLI_ASSIGN_OR_RETURN(TokenSums all, read_token_sums());
-  if (all.sums.size() != others.sums.size() || all.largest.size() != others.largest.size())
-    return fail(ErrorCode::mismatch, std::to_string(others.sums.size()) + " sums cannot be added to " +
-                                         std::to_string(all.sums.size()), "token sums");
-  if (program_->token_sums.empty()) return {};
   // Sums that do not fit are worth nothing and may be any 64 bits: they must not overflow.
   for (std::size_t i = 0; i < all.sums.size(); ++i)
     all.sums[i] = static_cast<std::int64_t>(static_cast<std::uint64_t>(all.sums[i]) + static_cast<std::uint64_t>(others.sums[i]));
   for (std::size_t i = 0; i < all.largest.size(); ++i) all.largest[i] = std::max(all.largest[i], others.largest[i]);
+  return write_token_sums(all);
+}
+
+Status Executor::write_token_sums(const TokenSums& all) {
+  SUANLI_RETURN_IF_ERROR(check_sizes(*program_, all));
+  if (program_->token_sums.empty()) return {};
   Device& device = impl_->device;
   const std::int64_t* from = all.sums.data();
   for (const Program::TokenSum& each : program_->token_sums) {
@@ -341,6 +396,47 @@ Status Executor::add_token_sums(const TokenSums& others) {
   }
   device.copy(device.compute(), impl_->address(*program_, program_->largest, 0), all.largest.data(),
               program_->values[program_->largest].type.bytes());
+  device.synchronize(device.compute());
+  return {};
+}
+
+namespace {
+
+std::vector<ValueId> float_accumulators(const Program& program) {
+  SUANLI_CHECK(program.token_sums.empty());
+  return program.accumulators;
+}
+
+}  // namespace
+
+FloatSums Executor::read_float_sums() const {
+  std::int64_t elements = 0;
+  for (const ValueId id : float_accumulators(*program_)) elements += program_->values[id].type.elements();
+  FloatSums all(static_cast<std::size_t>(elements));
+  Device& device = impl_->device;
+  float* to = all.data();
+  for (const ValueId id : program_->accumulators) {
+    const graph::TensorType& type = program_->values[id].type;
+    device.copy(device.compute(), to, impl_->address(*program_, id, 0), type.bytes());
+    to += type.elements();
+  }
+  device.synchronize(device.compute());
+  return all;
+}
+
+Status Executor::write_float_sums(const FloatSums& sums) {
+  std::int64_t elements = 0;
+  for (const ValueId id : float_accumulators(*program_)) elements += program_->values[id].type.elements();
+  if (elements != static_cast<std::int64_t>(sums.size()))
+    return fail(ErrorCode::mismatch,
+                std::to_string(sums.size()) + " sums given, the program has " + std::to_string(elements), "sums");
+  Device& device = impl_->device;
+  const float* from = sums.data();
+  for (const ValueId id : program_->accumulators) {
+    const graph::TensorType& type = program_->values[id].type;
+    device.copy(device.compute(), impl_->address(*program_, id, 0), from, type.bytes());
+    from += type.elements();
+  }
   device.synchronize(device.compute());
   return {};
 }
@@ -383,7 +479,7 @@ Result<double> Executor::read_scalar(std::string_view output, int slot) const {
 
 Result<std::optional<std::string>> Executor::find_not_finite(std::span<const HostTensor> inputs) {
   begin_step();
-  SUANLI_RETURN_IF_ERROR(load(inputs, "input", 0));
+  SUANLI_RETURN_IF_ERROR(load(inputs, Phase::forward, 0, 0));
   impl_->device.synchronize(impl_->device.compute());
   for (Phase phase : {Phase::forward, Phase::backward}) {
     const std::vector<KernelCall>& calls = calls_of(*program_, phase);

@@ -15,6 +15,11 @@
 //     for each micro-batch: forward, backward;
 //   } while (executor->must_repeat_step());
 //
+// A stage of a pipeline (graph/stage_graph.h) is fed from others, and runs its update in parts:
+//   executor->forward(slot, {tokens, or activations}); ... executor->backward(slot, {gradients});
+//   for each part of program().update_parts: executor->update_part(i, the step inputs of its round, if they are not given yet);
+// Replicas of a stage put their sums together between the last backward and the first part.
+//
 // A steady step allocates nothing (oneDNN's argument table and a few numbers for each token sum excepted).
 // Thread rule: one thread at a time per executor; executors that share a State take turns.
 #pragma once
@@ -98,6 +103,9 @@ struct CallTime {
   double last_seconds = 0;
 };
 
+// The same in other arithmetics: the accumulators' f32 elements, one after the other.
+using FloatSums = std::vector<float>;
+
 // What the micro-batches of a step, or some of them, add up to in exact arithmetic. Those of several workers are put together
 // by adding the sums and by taking the larger of each two `largest`, in any order.
 struct TokenSums {
@@ -119,13 +127,18 @@ class Executor {
   // values are the sums that update reads.
   // Copies the inputs of one micro-batch into the slot and runs forward. Every input must be given, with its exact size,
   // and ids must be in range (error names input, position and value).
-  // Where find_exponents() is due, it is called with these inputs first.
+  // Where find_exponents() is due, it is called with these inputs first (not in a stage that waits for gradients, nor while
+  // probing).
   Status forward(int slot, std::span<const HostTensor> inputs);
-  Status backward(int slot);
+  // `gradients` are the inputs of the backward phase, if the program has any.
+  Status backward(int slot, std::span<const HostTensor> gradients = {});
   // Runs update. Before anything is changed, the f32 scalars among the outputs that sum over micro-batches or come from
   // the update phase (not from the new state) are looked at: NaN or infinite is error not_finite and the state stays
   // as it was. In exact arithmetic so is every term of a sum; error mismatch if the step must be repeated.
   Status update(std::span<const HostTensor> step_inputs);
+  // One part of update, in their order. `step_inputs` are those of the part's round if it is the round's first part, else none.
+  // What update() promises of refusal holds up to the first part that writes state.
+  Status update_part(std::size_t part, std::span<const HostTensor> step_inputs);
 
   // Exact arithmetic; in others nothing is ever missing and no step repeated.
   // Do sums lack their exponents? Only before the first step.
@@ -133,6 +146,10 @@ class Executor {
   // Runs forward and backward of micro-batch 0 of the first step and takes the missing exponents from what it sees; nothing of
   // the run is kept, and the step begins again. Error not_finite.
   Status find_exponents(std::span<const HostTensor> micro_batch_0, int slot = 0);
+  // The same in pieces, where others have the inputs of backward: between the two, forward and backward of micro-batch 0 run, and
+  // nothing of them is kept. `end_probe` without `begin_probe` is a broken promise.
+  void begin_probe();
+  Status end_probe();
   // After the last backward of a step: did a term not fit into its sum? Then the exponents have been raised as far as the terms
   // seen ask for, and the step is to be run again from begin_step() on, with the same micro-batches. A step that is not
   // finite is not repeated: update() refuses it.
@@ -140,6 +157,11 @@ class Executor {
   Result<TokenSums> read_token_sums() const;
   // Puts them together with this executor's. Error mismatch if they are of another program.
   Status add_token_sums(const TokenSums& others);
+  Status write_token_sums(const TokenSums& sums);
+
+  // What the accumulators hold, and what they shall hold (replicas exchange them). Not of exact arithmetic.
+  FloatSums read_float_sums() const;
+  Status write_float_sums(const FloatSums& sums);
 
   // Outputs, valid until the next step (forward outputs: of the last micro-batch in that slot; an output that is a state
   // tensor shows its new value after update).
@@ -170,16 +192,17 @@ class Executor {
  private:
   struct Impl;
   void run(graph::Phase phase, int slot, std::size_t first, std::size_t last);
-  Status load(std::span<const HostTensor> tensors, std::string_view kind, int slot);
+  Status load(std::span<const HostTensor> tensors, graph::Phase phase, int round, int slot);
   Status check_bounds(const HostTensor& tensor) const;
   Status check_scalars() const;
   Status check_token_sums() const;
+  bool waits_for_gradients() const;
   std::vector<std::int32_t> exponents() const;         // of all token sums
   std::vector<std::uint32_t> largest_terms() const;
   Executor(std::shared_ptr<const Program> program, std::unique_ptr<Impl> impl);
   std::shared_ptr<const Program> program_;
   std::unique_ptr<Impl> impl_;
-  bool timing_ = false;
+  bool timing_ = false, probing_ = false;
   Watch watch_;
 };
 

@@ -63,8 +63,8 @@ void grow_regions(const Graph& graph, Partition& partition, const std::vector<bo
   }
 }
 
-// Order of the groups of one phase: dependencies first, then state writers last, then by first node.
-std::vector<Group> order(const Graph& graph, std::vector<Group> groups) {
+// Order of the groups of one phase: dependencies first, then by round, then state writers last, then by first node.
+std::vector<Group> order(const Graph& graph, const std::vector<int>& rounds, std::vector<Group> groups) {
   std::map<NodeId, std::size_t> group_of;
   for (std::size_t i = 0; i < groups.size(); ++i)
     for (NodeId id : groups[i].nodes) group_of[id] = i;
@@ -87,19 +87,23 @@ std::vector<Group> order(const Graph& graph, std::vector<Group> groups) {
     for (std::size_t from : needed) users[from].push_back(i);
     waiting[i] = static_cast<int>(needed.size());
   }
-  using Key = std::tuple<bool, NodeId, std::size_t>;
+  for (Group& group : groups)
+    for (NodeId id : group.nodes) group.round = std::max(group.round, rounds[id]);
+  using Key = std::tuple<int, bool, NodeId, std::size_t>;
   std::priority_queue<Key, std::vector<Key>, std::greater<>> ready;
   const auto push = [&](std::size_t i) {
-    ready.emplace(groups[i].updates_state, groups[i].nodes.front(), i);
+    ready.emplace(groups[i].round, groups[i].updates_state, groups[i].nodes.front(), i);
   };
   for (std::size_t i = 0; i < groups.size(); ++i)
     if (waiting[i] == 0) push(i);
   std::vector<Group> ordered;
   while (!ready.empty()) {
-    const std::size_t i = std::get<2>(ready.top());
+    const std::size_t i = std::get<3>(ready.top());
     ready.pop();
-    for (std::size_t user : users[i])
+    for (std::size_t user : users[i]) {
+      groups[user].round = std::max(groups[user].round, groups[i].round);
       if (--waiting[user] == 0) push(user);
+    }
     ordered.push_back(std::move(groups[i]));
   }
   SUANLI_CHECK(ordered.size() == groups.size());
@@ -159,12 +163,22 @@ class Grouping {
 
 }  // namespace
 
+std::vector<int> rounds_of(const Graph& graph) {
+  std::vector<int> rounds(static_cast<std::size_t>(graph.size()), 0);
+  for (NodeId id = 0; id < graph.size(); ++id) {
+    if (graph.node(id).op->name == "step_input") rounds[id] = static_cast<int>(graph.node(id).attrs.integer("round", 0));
+    for (NodeId input : graph.node(id).inputs) rounds[id] = std::max(rounds[id], rounds[input]);
+  }
+  return rounds;
+}
+
 Fused fuse(const Lowered& lowered, bool regions) {
   std::vector<std::vector<Group>> by_phase(3);
   for (Group& group : Grouping(lowered, regions).run())
     by_phase[static_cast<int>(lowered.graph.node(group.nodes.front()).phase)].push_back(std::move(group));
-  return {order(lowered.graph, std::move(by_phase[0])), order(lowered.graph, std::move(by_phase[1])),
-          order(lowered.graph, std::move(by_phase[2]))};
+  const std::vector<int> rounds = rounds_of(lowered.graph);
+  return {order(lowered.graph, rounds, std::move(by_phase[0])), order(lowered.graph, rounds, std::move(by_phase[1])),
+          order(lowered.graph, rounds, std::move(by_phase[2]))};
 }
 
 }  // namespace suanli::engine

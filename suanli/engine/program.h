@@ -71,6 +71,14 @@ struct Program {
   std::vector<KernelCall> forward, backward, update;
   // Calls of `update` before this index write no state: after them the step may still be refused.
   std::size_t commit_index = 0;
+  // `update` in parts, in order: a part waits for the step inputs of its round; the parts before `commit_index` lie apart from
+  // those behind it. A program that waits for nobody has rounds 0 only.
+  struct UpdatePart {
+    std::size_t first = 0, last = 0;  // calls [first, last)
+    int round = 0;
+    bool writes_state = false;        // behind commit_index
+  };
+  std::vector<UpdatePart> update_parts;
   struct StateCopy {
     ValueId to, from;
   };
@@ -79,6 +87,8 @@ struct Program {
     std::string name;
     ValueId value;
     graph::Phase phase;
+    // Of a step input the round that waits for it; of an output of the update phase the part after which it is there.
+    int step = 0;
   };
   std::vector<NamedValue> outputs;
   // Of the outputs the f32 scalars of the step (sums over micro-batches, and what the update phase makes before

@@ -59,11 +59,11 @@ struct Endpoint::Dialling : std::enable_shared_from_this<Dialling> {
   Dialled done;
 };
 
-Endpoint::Endpoint(Reactor& reactor, std::shared_ptr<const TlsContext> context, EndpointOptions options)
-    : reactor_(reactor), context_(std::move(context)), options_(options), pause_(reactor) {}
+Endpoint::Endpoint(Reactor& reactor, std::shared_ptr<const TlsSetup> setup, EndpointOptions options)
+    : reactor_(reactor), setup_(std::move(setup)), options_(options), pause_(reactor) {}
 
-std::shared_ptr<Endpoint> Endpoint::create(Reactor& reactor, std::shared_ptr<const TlsContext> context, EndpointOptions options) {
-  return std::shared_ptr<Endpoint>(new Endpoint(reactor, std::move(context), options));
+std::shared_ptr<Endpoint> Endpoint::create(Reactor& reactor, std::shared_ptr<const TlsSetup> setup, EndpointOptions options) {
+  return std::shared_ptr<Endpoint>(new Endpoint(reactor, std::move(setup), options));
 }
 
 Endpoint::~Endpoint() = default;
@@ -76,6 +76,7 @@ void Endpoint::close() {
   for (const auto& stream : std::exchange(handshakes_, {})) stream->close();
   accepted_ = nullptr;
   refused_ = nullptr;
+  door_ = nullptr;
 }
 
 Result<Address> Endpoint::listen(const Address& address, Accepted accepted, Refused refused) {
@@ -121,15 +122,19 @@ void Endpoint::begin_handshake(int socket, const std::string& place) {
     handshakes_.front()->close();
     handshakes_.pop_front();
   }
-  handshakes_.push_back(TlsStream::create(reactor_, context_, socket, true, {}, place, options_.socket));
+  handshakes_.push_back(TlsStream::create(
+      reactor_, setup_, socket, {.is_server = true, .may_join = static_cast<bool>(door_)}, place, options_.socket));
   const std::weak_ptr<TlsStream> kept = handshakes_.back();
   handshakes_.back()->handshake(options_.handshake_deadline, [weak = weak_from_this(), kept](Status status) {
     const std::shared_ptr<Endpoint> self = weak.lock();
     const std::shared_ptr<TlsStream> stream = kept.lock();
     if (!self || !stream) return;
     self->handshakes_.remove(stream);
-    if (status) {
+    if (status && stream->is_authenticated()) {
       if (self->accepted_) self->accepted_(stream);
+    } else if (status) {
+      // Whoever it is has shown nothing: to the door, or away.
+      self->door_ && stream->is_joining() ? self->door_(stream) : stream->close();
     } else if (self->refused_) {
       self->refused_(status.error());
     }
@@ -159,8 +164,8 @@ void Endpoint::dial(const Address& address, const ExpectedPeer& expected, Second
               if (!dialling->done || self->closed_) return;
               if (failed) return unreachable("connecting", failed);
               asio::error_code ignored;
-              dialling->stream = TlsStream::create(self->reactor_, self->context_, dialling->socket.release(ignored), false,
-                                                   expected, dialling->address.to_string(), self->options_.socket);
+              dialling->stream = TlsStream::create(self->reactor_, self->setup_, dialling->socket.release(ignored),
+                                                   {.expected = expected}, dialling->address.to_string(), self->options_.socket);
               dialling->stream->handshake(deadline, [dialling](Status status) {
                 if (!status) return dialling->finish(tl::unexpected(status.error()));
                 dialling->finish(std::shared_ptr<TlsStream>(dialling->stream));

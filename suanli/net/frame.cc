@@ -11,6 +11,7 @@ namespace {
 
 constexpr std::uint32_t kMagic = 0x4E4C5553;  // "SUNL"
 constexpr std::uint8_t kMore = 1;
+constexpr std::size_t kRelayFieldBytes = 57;
 
 struct Lengths {
   std::size_t least, most;
@@ -36,6 +37,8 @@ constexpr Lengths lengths_of(FrameType type) {
       return {32, 32};
     case FrameType::goodbye:
       return {1, kMostGoodbyeBytes};
+    case FrameType::relay:
+      return {kRelayFieldBytes, kRelayFieldBytes + RelayCall::kMostReasonBytes};
   }
   return {1, 0};
 }
@@ -64,6 +67,17 @@ tl::unexpected<Error> broken(const std::string& what) {
   return fail(ErrorCode::protocol, "the peer sent " + what, "frame", "check that both machines run the same version of suanli");
 }
 
+Status check_greeting(std::span<const std::byte> body) {
+  if (get(body, 0, 4) != kMagic) return broken("a greeting that is not suanli's");
+  if (const auto version = get(body, 4, 4); version != kProtocolVersion) {
+    return fail(ErrorCode::version,
+                "the peer speaks version " + std::to_string(version) + " of the protocol, this machine version " +
+                    std::to_string(kProtocolVersion),
+                "link", "install the same version of suanli on both machines");
+  }
+  return {};
+}
+
 }  // namespace
 
 std::string encode(const Hello& hello) {
@@ -75,6 +89,16 @@ std::string encode(const Hello& hello) {
   put(body, hello.streams, 2);
   put(body, kChunkBytes, 4);
   return framed(FrameType::hello, body);
+}
+
+std::string encode(const RelayCall& call) {
+  std::string body;
+  put(body, kMagic, 4);
+  put(body, kProtocolVersion, 4);
+  body.append(reinterpret_cast<const char*>(call.ticket.data()), call.ticket.size());
+  body.append(reinterpret_cast<const char*>(call.peer.bytes.data()), call.peer.bytes.size());
+  put(body, call.is_answer ? 1 : 0, 1);
+  return framed(FrameType::relay, body + call.reason.substr(0, RelayCall::kMostReasonBytes));
 }
 
 std::string encode(const Grant& grant) {
@@ -134,7 +158,7 @@ Result<FrameHeader> parse_header(std::span<const std::byte, kFrameHeaderBytes> b
   const auto type = get(bytes, 0, 1);
   FrameHeader header{static_cast<FrameType>(type), static_cast<std::uint8_t>(get(bytes, 1, 1)),
                      static_cast<std::uint32_t>(get(bytes, 4, 4))};
-  if (type < 1 || type > static_cast<std::uint64_t>(FrameType::goodbye))
+  if (type < 1 || type > static_cast<std::uint64_t>(FrameType::relay))
     return broken("a frame of the unknown type " + std::to_string(type));
   const std::uint8_t known_flags = header.type == FrameType::chunk ? kMore : 0;
   if ((header.flags & ~known_flags) != 0 || get(bytes, 2, 2) != 0) return broken("a frame with unknown flags");
@@ -146,15 +170,8 @@ Result<FrameHeader> parse_header(std::span<const std::byte, kFrameHeaderBytes> b
 }
 
 Result<Hello> parse_hello(std::span<const std::byte> body) {
-  if (get(body, 0, 4) != kMagic) return broken("a greeting that is not suanli's");
+  SUANLI_RETURN_IF_ERROR(check_greeting(body));
   Hello hello;
-  hello.version = static_cast<std::uint32_t>(get(body, 4, 4));
-  if (hello.version != kProtocolVersion) {
-    return fail(ErrorCode::version,
-                "the peer speaks version " + std::to_string(hello.version) + " of the protocol, this machine version " +
-                    std::to_string(kProtocolVersion),
-                "link", "install the same version of suanli on both machines");
-  }
   std::memcpy(hello.link.data(), body.data() + 8, hello.link.size());
   hello.stream = static_cast<std::uint16_t>(get(body, 24, 2));
   hello.streams = static_cast<std::uint16_t>(get(body, 26, 2));
@@ -162,6 +179,18 @@ Result<Hello> parse_hello(std::span<const std::byte> body) {
     return broken("stream " + std::to_string(hello.stream) + " of " + std::to_string(hello.streams));
   if (get(body, 28, 4) != kChunkBytes) return broken("another size of chunks than this version has");
   return hello;
+}
+
+Result<RelayCall> parse_relay(std::span<const std::byte> body) {
+  SUANLI_RETURN_IF_ERROR(check_greeting(body));
+  RelayCall call;
+  std::memcpy(call.ticket.data(), body.data() + 8, call.ticket.size());
+  std::memcpy(call.peer.bytes.data(), body.data() + 24, call.peer.bytes.size());
+  const std::uint64_t leg = get(body, 56, 1);
+  if (leg > 1) return broken("a call to a relay that is neither question nor answer");
+  call.is_answer = leg == 1;
+  call.reason = std::string(reinterpret_cast<const char*>(body.data()), body.size()).substr(kRelayFieldBytes);
+  return call;
 }
 
 Result<Grant> parse_grant(std::span<const std::byte> body) {
@@ -193,7 +222,8 @@ std::uint32_t parse_message_kind(std::span<const std::byte> body) { return stati
 
 Error parse_goodbye(std::span<const std::byte> body) {
   static constexpr ErrorCode kCodes[] = {ErrorCode::version,     ErrorCode::unauthorised, ErrorCode::protocol, ErrorCode::busy,
-                                         ErrorCode::interrupted, ErrorCode::timed_out,    ErrorCode::no_memory};
+                                         ErrorCode::interrupted, ErrorCode::timed_out,    ErrorCode::no_memory,
+                                         ErrorCode::unsupported};
   const std::string_view text(reinterpret_cast<const char*>(body.data()), body.size());
   const std::size_t end = std::min(text.find('\n'), text.size());
   const auto code = std::ranges::find(kCodes, text.substr(0, end), [](ErrorCode each) { return name_of(each); });

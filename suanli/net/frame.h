@@ -10,6 +10,7 @@
 #include <string_view>
 
 #include "suanli/base/error.h"
+#include "suanli/net/identity.h"
 
 namespace suanli::net {
 
@@ -36,11 +37,13 @@ enum class FrameType : std::uint8_t {
   ping = 8,
   pong = 9,
   goodbye = 10,  // why the sender closes the link
+  relay = 11,    // instead of hello: lead this stream to another peer
 };
 
 using LinkId = std::array<std::byte, 16>;  // random, made by who dials; joins the streams of one link
 
-// What a tensor is for: both ends name it alike. Opaque here.
+// What a tensor is for: both ends name it alike. Opaque here, but for a high half of all ones, which is kept for probes of the
+// line (line_probe.h).
 struct Tag {
   std::uint64_t high = 0, low = 0;
   auto operator<=>(const Tag&) const = default;
@@ -51,6 +54,17 @@ struct Hello {
   LinkId link{};
   std::uint16_t stream = 0;   // 0: control; 1 and up: data
   std::uint16_t streams = 0;  // data streams of this link
+};
+
+using RelayTicket = std::array<std::byte, 16>;  // random, made by who asks; joins the two streams that a relay splices
+
+// Said on a stream to a relay, and repeated by it when the other stream is there; what follows is the other peer's.
+struct RelayCall {
+  static constexpr std::size_t kMostReasonBytes = 200;
+  RelayTicket ticket{};
+  PeerId peer{};            // who shall be, or is, at the other end
+  bool is_answer = false;   // said by the peer that was asked for
+  std::string reason{};     // why the peer cannot be dialled, for people
 };
 
 struct Grant {
@@ -81,6 +95,7 @@ struct Pong {
 
 // Whole frames. Texts and payloads have at most the sizes above (checked).
 std::string encode(const Hello& hello);
+std::string encode(const RelayCall& call);  // a reason that is too long is cut
 std::string encode(const Grant& grant);
 std::string encode(const Ping& ping);
 std::string encode(const Pong& pong);
@@ -101,6 +116,7 @@ Result<FrameHeader> parse_header(std::span<const std::byte, kFrameHeaderBytes> b
 
 // Bodies of the length that parse_header() let through; contents that cannot be are errors (protocol, version).
 Result<Hello> parse_hello(std::span<const std::byte> body);
+Result<RelayCall> parse_relay(std::span<const std::byte> body);
 Result<Grant> parse_grant(std::span<const std::byte> body);
 Result<Chunk> parse_chunk(const FrameHeader& header, std::span<const std::byte> fields);
 Ping parse_ping(std::span<const std::byte> body);

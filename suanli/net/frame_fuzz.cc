@@ -19,6 +19,10 @@ class Taker final : public FrameSink {
     SUANLI_CHECK(hello.streams >= 1 && hello.streams <= 16 && hello.stream <= hello.streams);
     return {};
   }
+  Status on_relay(const RelayCall& call) override {
+    SUANLI_CHECK(call.reason.size() <= RelayCall::kMostReasonBytes);
+    return {};
+  }
   Status on_message(std::uint32_t, std::span<const std::byte> payload) override {
     SUANLI_CHECK(payload.size() <= kMostMessageBytes);
     return {};
@@ -91,5 +95,7 @@ std::vector<std::string> suanli_fuzz_seeds() {
                               encode_message(9, std::as_bytes(std::span("payload"))) +
                               encode_goodbye(suanli::ErrorCode::version, "too old");
   const std::string data = hello + chunk_frame(1, 0, 40) + chunk_frame(2, 0, 5) + chunk_frame(1, 0, 0);
-  return {std::string("\x02") + control, std::string("\x90") + control, std::string("\x03") + data, std::string("\x81") + data};
+  const std::string relay = encode(RelayCall{{}, {}, true, "behind a router"}) + encode(Ping{1, 2});
+  return {std::string("\x02") + relay, std::string("\x02") + control,
+          std::string("\x90") + control, std::string("\x03") + data, std::string("\x81") + data};
 }

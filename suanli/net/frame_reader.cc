@@ -54,7 +54,8 @@ Status FrameReader::end_of_header() {
   const auto bytes = std::as_bytes(std::span(small_)).first<kFrameHeaderBytes>();
   SUANLI_ASSIGN_OR_RETURN(header_, parse_header(bytes));
   const bool is_chunk = header_.type == FrameType::chunk;
-  if (header_.type != FrameType::goodbye && (header_.type == FrameType::hello) == greeted_)
+  const bool greets = header_.type == FrameType::hello || header_.type == FrameType::relay;
+  if (header_.type != FrameType::goodbye && greets == greeted_)
     return broken(greeted_ ? "a second greeting" : "something else before its greeting");
   if (greeted_ && header_.type != FrameType::goodbye && is_chunk != (kind_ == StreamKind::data))
     return broken(is_chunk ? "bulk on the control stream" : "a control frame on a data stream");
@@ -86,6 +87,11 @@ Status FrameReader::end_of_body() {
       SUANLI_ASSIGN_OR_RETURN(const Hello hello, parse_hello(body));
       greeted_ = true;
       return sink_.on_hello(hello);
+    }
+    case FrameType::relay: {
+      SUANLI_ASSIGN_OR_RETURN(const RelayCall call, parse_relay(body));
+      greeted_ = true;
+      return sink_.on_relay(call);
     }
     case FrameType::message:
       return sink_.on_message(parse_message_kind(body), body.subspan(4));

@@ -20,6 +20,8 @@ class FrameSink {
  public:
   virtual ~FrameSink() = default;
   virtual Status on_hello(const Hello& hello) = 0;
+  // Only instead of a hello.
+  virtual Status on_relay(const RelayCall& call) = 0;
   virtual Status on_message(std::uint32_t kind, std::span<const std::byte> payload) = 0;
   virtual Status on_grant(const Grant& grant) = 0;
   virtual Status on_about(FrameType type, std::uint64_t grant) = 0;
@@ -36,8 +38,8 @@ enum class StreamKind { control, data };
 
 class FrameReader {
  public:
-  // The first frame must be a hello, or a goodbye; after it a control stream carries anything but chunks, a data stream chunks
-  // alone. `greeted`: somebody else has read the hello.
+  // The first frame must be a hello, a call to a relay, or a goodbye; after it a control stream carries anything but chunks, a
+  // data stream chunks alone. `greeted`: somebody else has read the hello.
   FrameReader(StreamKind kind, FrameSink& sink, bool greeted = false) : kind_(kind), sink_(sink), greeted_(greeted) {}
 
   // Where the next bytes go; never empty.

@@ -16,6 +16,7 @@ using testing::HasSubstr;
 class Notes final : public FrameSink {
  public:
   Status on_hello(const Hello& hello) override { return note("hello " + std::to_string(hello.stream)); }
+  Status on_relay(const RelayCall& call) override { return note("relay " + call.reason); }
   Status on_message(std::uint32_t kind, std::span<const std::byte> payload) override {
     return note("message " + std::to_string(kind) + " " +
                 std::string(reinterpret_cast<const char*>(payload.data()), payload.size()));

@@ -16,12 +16,12 @@ void Greeting::write_short(ByteStream& stream, const std::string& frame) {
   (void)stream.write_some(std::as_bytes(std::span(frame)));
 }
 
-void Greeting::start(std::optional<Hello> own, Seconds deadline, Finished done) {
+void Greeting::start(std::optional<Heard> own, Seconds deadline, Finished done) {
   done_ = std::move(done);
   deadline_.start(deadline, [self = shared_from_this()] {
     self->finish(fail(ErrorCode::timed_out, "the peer did not greet in time", "link", "check the peer, then connect again"));
   });
-  if (own) write_short(*stream_, encode(*own));
+  if (own) write_short(*stream_, std::visit([](const auto& each) { return encode(each); }, *own));
   // Not inside this call, so that `done` never is.
   reactor_.post([self = shared_from_this()] { self->read(); });
 }
@@ -42,13 +42,18 @@ void Greeting::read() {
   }
 }
 
-void Greeting::finish(Result<Hello> result) {
+void Greeting::finish(Result<Heard> result) {
   deadline_.stop();
   if (const Finished done = std::exchange(done_, nullptr)) done(std::move(result));
 }
 
 Status Greeting::on_hello(const Hello& hello) {
   heard_ = hello;
+  return {};
+}
+
+Status Greeting::on_relay(const RelayCall& call) {
+  heard_ = call;
   return {};
 }
 

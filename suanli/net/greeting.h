@@ -1,11 +1,12 @@
-// The first frame on each stream. The dialler says to which link and as which stream of it; the listener repeats that, or says
-// goodbye with the reason, such as another version of the protocol.
+// The first frame on each stream. The dialler says to which link and as which stream of it, or, to a relay, which peer it
+// wants; the listener repeats that, or says goodbye with the reason, such as another version of the protocol.
 #pragma once
 
 #include <functional>
 #include <memory>
 #include <optional>
 #include <string>
+#include <variant>
 
 #include "suanli/net/byte_stream.h"
 #include "suanli/net/frame_reader.h"
@@ -16,11 +17,12 @@ namespace suanli::net {
 // Reactor's thread only.
 class Greeting final : public FrameSink, public std::enable_shared_from_this<Greeting> {
  public:
-  using Finished = std::function<void(Result<Hello>)>;
+  using Heard = std::variant<Hello, RelayCall>;
+  using Finished = std::function<void(Result<Heard>)>;
   Greeting(Reactor& reactor, std::shared_ptr<ByteStream> stream);
 
   // `own`: what the dialler says; a listener says nothing before it has heard. Calls `done` once, unless closed before.
-  void start(std::optional<Hello> own, Seconds deadline, Finished done);
+  void start(std::optional<Heard> own, Seconds deadline, Finished done);
   // Drops the call and closes the stream.
   void close();
   const ByteStream& stream() const { return *stream_; }
@@ -30,8 +32,9 @@ class Greeting final : public FrameSink, public std::enable_shared_from_this<Gre
 
  private:
   void read();
-  void finish(Result<Hello> result);
+  void finish(Result<Heard> result);
   Status on_hello(const Hello& hello) override;
+  Status on_relay(const RelayCall& call) override;
   Status on_goodbye(const Error& reason) override;
   // Nothing else gets past the reader before a greeting.
   Status on_message(std::uint32_t, std::span<const std::byte>) override { return unexpected(); }
@@ -48,7 +51,7 @@ class Greeting final : public FrameSink, public std::enable_shared_from_this<Gre
   FrameReader reader_;
   Timer deadline_;
   Finished done_;
-  std::optional<Hello> heard_;
+  std::optional<Heard> heard_;
 };
 
 }  // namespace suanli::net

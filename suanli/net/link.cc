@@ -33,6 +33,10 @@ Link::Link(Reactor& reactor, std::vector<std::shared_ptr<ByteStream>> streams, L
                 [this](std::uint64_t grant) {
                   for (const auto& stream : streams_) stream->forget(grant);
                 }),
+      service_(reactor,
+               [this](std::uint32_t kind, const std::string& payload) {
+                 return queue_message(kind, std::as_bytes(std::span(payload)));
+               }),
       beat_(std::make_unique<Timer>(reactor)),
       pause_(std::make_unique<Timer>(reactor)) {
   for (std::size_t i = 0; i < unstarted_.size(); ++i)
@@ -113,6 +117,32 @@ void Link::end_transfer(TransferId id, const Error& why) {
 }
 
 Status Link::send_message(std::uint32_t kind, std::span<const std::byte> payload) {
+  if (kind >= kFirstServiceKind)
+    return fail(ErrorCode::usage, "messages of kind " + std::to_string(kind) + " are the link's own", "link",
+                "use a kind below " + std::to_string(kFirstServiceKind));
+  return queue_message(kind, payload);
+}
+
+void Link::ask(Subject subject, std::string text, Seconds deadline, LinkService::Answered done) {
+  if (closed_) return done(tl::unexpected(ended()));
+  post([this, subject, text = std::move(text), deadline, done = std::move(done)] {
+    closed_ ? done(tl::unexpected(ended())) : service_.ask(subject, text, deadline, done);
+  });
+}
+
+void Link::serve(Subject subject, LinkService::Handler handler) {
+  if (!closed_) service_.serve(subject, std::move(handler));
+}
+
+void Link::note_probe(BytesPerSecond out, BytesPerSecond in) {
+  post([this, out, in] {
+    meter_.set_probed(out, in);
+    const std::lock_guard lock(mutex_);
+    published_ = meter_.measures();
+  });
+}
+
+Status Link::queue_message(std::uint32_t kind, std::span<const std::byte> payload) {
   if (payload.size() > kMostMessageBytes)
     return fail(ErrorCode::usage, "a message of " + std::to_string(payload.size()) + " bytes is larger than 64 KiB", "link",
                 "send it as a tensor");
@@ -160,6 +190,7 @@ void Link::finish(const Error& why, bool tell_peer) {
   farewell_.reset();
   sends_.fail_all(why);
   receives_.fail_all(why);
+  service_.fail_all(why);
   deadlines_.clear();
   // Not here: this may be happening inside it.
   reactor_.post([handler = std::exchange(message_handler_, nullptr)] {});
@@ -244,7 +275,18 @@ Status Link::on_hello(const Hello&) {
   return fail(ErrorCode::protocol, "the peer greets a second time", "link", "connect again");
 }
 
+Status Link::on_relay(const RelayCall&) { return on_hello({}); }
+
 Status Link::on_message(std::uint32_t kind, std::span<const std::byte> payload) {
+  if (kind == kQuestionKind) {
+    return service_.on_question(payload, [weak = weak_from_this()](std::uint64_t number, Result<std::string> text) {
+      const std::string answer = encode(Answer{number, std::move(text)});
+      // A link that has ended by now has nobody to tell; one whose peer does not read will end.
+      if (const auto self = weak.lock()) (void)self->queue_message(kAnswerKind, std::as_bytes(std::span(answer)));
+    });
+  }
+  if (kind == kAnswerKind) return service_.on_answer(payload);
+  if (kind >= kFirstServiceKind) return {};  // of a later version
   if (message_handler_) message_handler_(kind, payload);
   return {};
 }

@@ -25,9 +25,11 @@
 #include <vector>
 
 #include "suanli/net/link_meter.h"
+#include "suanli/net/link_service.h"
 #include "suanli/net/link_stream.h"
 #include "suanli/net/receive_table.h"
 #include "suanli/net/send_queue.h"
+#include "suanli/net/via.h"
 
 namespace suanli::net {
 
@@ -54,10 +56,18 @@ class Link final : public StreamOwner, public std::enable_shared_from_this<Link>
   TransferId receive(const Tag& tag, std::span<std::byte> buffer, TransferOptions options, Done done);
   // Ends a transfer that has not ended: its `done` gets `cancelled`, and the peer is told. Never waits for the peer.
   void cancel(TransferId id);
-  // At most kMostMessageBytes. Errors: usage (too large), busy (the peer does not read), or what ended the link. No answer means
-  // that it was queued, not that it arrived.
+  // At most kMostMessageBytes, of a kind below kFirstServiceKind. Errors: usage (too large, or another kind), busy (the peer
+  // does not read), or what ended the link. No answer means that it was queued, not that it arrived.
   [[nodiscard]] Status send_message(std::uint32_t kind, std::span<const std::byte> payload);
   LinkMeasures measures() const;
+  // Questions of this room to the peer (link_service.h). Any thread; `done` on the reactor's.
+  void ask(Subject subject, std::string text, Seconds deadline, LinkService::Answered done);
+  // Reactor's thread.
+  void serve(Subject subject, LinkService::Handler handler);
+  // What a probe has found (line_probe.h), to stand among the measures. Any thread.
+  void note_probe(BytesPerSecond out, BytesPerSecond in);
+  // How the peer was reached, if not by dialling it: the relay, and why.
+  const std::optional<Via>& via() const { return via_; }
   // Tells the peer, and fails all transfers with `why`.
   void close(const Error& why);
   void close();
@@ -66,6 +76,8 @@ class Link final : public StreamOwner, public std::enable_shared_from_this<Link>
   // Reactor's thread, before start(); messages that come without a handler are dropped.
   void on_message(MessageHandler handler) { message_handler_ = std::move(handler); }
   void on_closed(ClosedHandler handler) { closed_handler_ = std::move(handler); }
+  // Before start(): the peer was reached through a relay.
+  void set_via(std::optional<Via> via) { via_ = std::move(via); }
   // For the node that holds the link: told after the handler above.
   void on_ended(std::function<void()> call) { ended_ = std::move(call); }
   void start();
@@ -75,6 +87,7 @@ class Link final : public StreamOwner, public std::enable_shared_from_this<Link>
  private:
   Link(Reactor& reactor, std::vector<std::shared_ptr<ByteStream>> streams, LinkOptions options);
   void post(std::function<void()> work);
+  Status queue_message(std::uint32_t kind, std::span<const std::byte> payload);
   void start_deadline(TransferId id, Seconds deadline);
   void end_transfer(TransferId id, const Error& why);
   Done watched(TransferId id, Done done);
@@ -86,6 +99,7 @@ class Link final : public StreamOwner, public std::enable_shared_from_this<Link>
 
   // StreamOwner
   Status on_hello(const Hello& hello) override;
+  Status on_relay(const RelayCall& call) override;
   Status on_message(std::uint32_t kind, std::span<const std::byte> payload) override;
   Status on_grant(const Grant& grant) override;
   Status on_about(FrameType type, std::uint64_t grant) override;
@@ -102,6 +116,7 @@ class Link final : public StreamOwner, public std::enable_shared_from_this<Link>
   Reactor& reactor_;
   const LinkOptions options_;
   const Certificate peer_;
+  std::optional<Via> via_;
   std::atomic<bool> closed_ = false;
   std::atomic<TransferId> last_id_ = 0;
   std::atomic<std::size_t> waiting_messages_ = 0;  // bytes posted or queued
@@ -116,6 +131,7 @@ class Link final : public StreamOwner, public std::enable_shared_from_this<Link>
   SendQueue sends_;
   ReceiveTable receives_;
   LinkMeter meter_;
+  LinkService service_;
   std::string control_;               // frames to be written
   std::size_t control_taken_ = 0;     // of it
   std::deque<std::string> messages_;  // frames of messages, behind them

@@ -70,4 +70,9 @@ void LinkMeter::on_bytes(Bytes in, Bytes out) {
   measures_.bytes_out += out;
 }
 
+void LinkMeter::set_probed(BytesPerSecond out, BytesPerSecond in) {
+  measures_.probed_out = out;
+  measures_.probed_in = in;
+}
+
 }  // namespace suanli::net

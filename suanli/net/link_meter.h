@@ -19,6 +19,7 @@ struct LinkMeasures {
   Seconds round_trip_last{0};
   Seconds queue_out{0}, queue_in{0};       // of the last ping, beyond the least seen
   BytesPerSecond rate_in{0}, rate_out{0};  // of bulk; 0: not measured yet
+  BytesPerSecond probed_in{0}, probed_out{0};  // by the last probe of the line (line_probe.h); 0: none yet
   Bytes bytes_in{0}, bytes_out{0};         // of frames, all streams
   Seconds delay_out() const { return round_trip_least / 2.0 + queue_out; }
   Seconds delay_in() const { return round_trip_least / 2.0 + queue_in; }
@@ -34,6 +35,7 @@ class LinkMeter {
   // A chunk of bulk has come in whole; `more`: the sender had more to send when it cut this one.
   void on_chunk(Bytes bytes, bool more, Seconds now);
   void on_bytes(Bytes in, Bytes out);
+  void set_probed(BytesPerSecond out, BytesPerSecond in);
   LinkMeasures measures() const { return measures_; }
 
  private:

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "suanli/net/emulated_stream.h"
+#include "suanli/net/line_probe.h"
 
 namespace suanli::net {
 
@@ -21,6 +22,7 @@ struct Node::Connecting {
   explicit Connecting(Reactor& reactor) : deadline(reactor) {}
   Address address;
   ExpectedPeer expected;
+  std::optional<RelayRoute> through;  // and then the address is the relay's
   Seconds until{0};
   LinkId id{};
   std::vector<std::shared_ptr<TlsStream>> streams;
@@ -39,6 +41,11 @@ Node::Node(std::shared_ptr<TlsContext> context, NodeOptions options)
 Node::~Node() {
   reactor_.run_and_wait([this] {
     endpoint_->close();
+    for (const auto& dial : std::exchange(relay_dials_, {})) dial->close();
+    if (relay_) relay_->close();
+    relay_.reset();
+    if (door_) door_->close();
+    door_.reset();
     for (const auto& greeting : std::exchange(greetings_, {})) greeting->close();
     for (const auto& [key, assembly] : std::exchange(assemblies_, {}))
       for (const auto& stream : assembly->streams)
@@ -61,14 +68,22 @@ void Node::refuse(const Error& why) {
   if (refused_) refused_(why);
 }
 
-std::shared_ptr<Link> Node::make_link(std::vector<std::shared_ptr<ByteStream>> streams) {
-  const PeerId peer = streams.front()->peer().key();
+std::shared_ptr<Link> Node::make_link(const std::vector<std::shared_ptr<TlsStream>>& made, std::optional<Address> dialled) {
+  const PeerId peer = made.front()->peer().key();
+  std::vector<std::shared_ptr<ByteStream>> streams(made.begin(), made.end());
   if (const auto line_options = options_.line ? options_.line(peer) : std::nullopt) {
     const auto line = std::make_shared<EmulatedLine>(*line_options, Reactor::now());
     for (std::size_t i = 0; i < streams.size(); ++i) streams[i] = EmulatedStream::create(reactor_, streams[i], line, i == 0);
   }
   const std::shared_ptr<Link> link = Link::create(reactor_, std::move(streams), options_.link);
   links_.insert(link);
+  link->set_via(made.front()->via());
+  if (dialled)
+    link->serve(Subject::relay, [this, relay = *dialled, peer](const std::string& text, const LinkService::Reply& reply) {
+      on_relay_request(relay, peer, text, reply);
+    });
+  serve_probes(link);
+  if (renewals_) renewals_->serve(*link);
   link->on_ended([this, weak = std::weak_ptr<Link>(link)] { links_.erase(weak.lock()); });
   return link;
 }
@@ -96,6 +111,24 @@ Result<Address> Node::listen(const Address& address, Arrived arrived, Refused re
   return result;
 }
 
+void Node::open_door(Admit admit, JoinDoorOptions options) {
+  reactor_.run_and_wait([&] {
+    if (door_) door_->close();
+    door_ = JoinDoor::create(
+        reactor_, context_->identity().authority, std::move(admit), [this](const Error& why) { refuse(why); },
+        std::move(options));
+    endpoint_->set_door([door = door_](std::shared_ptr<TlsStream> stream) { door->take(std::move(stream)); });
+  });
+}
+
+void Node::close_door() {
+  reactor_.run_and_wait([this] {
+    endpoint_->set_door(nullptr);
+    if (door_) door_->close();
+    door_.reset();
+  });
+}
+
 void Node::on_accepted(std::shared_ptr<TlsStream> stream) {
   const PeerId peer = stream->peer().key();
   std::size_t of_peer = 0, all = 0;
@@ -117,12 +150,15 @@ void Node::on_accepted(std::shared_ptr<TlsStream> stream) {
   }
   const auto greeting = std::make_shared<Greeting>(reactor_, stream);
   greetings_.insert(greeting);
-  greeting->start(std::nullopt, options_.greeting_deadline, [this, greeting, stream](Result<Hello> hello) {
+  greeting->start(std::nullopt, options_.greeting_deadline, [this, greeting, stream](Result<Greeting::Heard> heard) {
     greetings_.erase(greeting);
-    if (hello) return on_greeted(stream, *hello);
-    Greeting::write_short(*stream, encode_goodbye(hello.error().code, hello.error().message));
+    if (heard && std::holds_alternative<Hello>(*heard)) return on_greeted(stream, std::get<Hello>(*heard));
+    // One relay is enough: what came through one is led no further.
+    if (heard && relay_ && !stream->via()) return relay_->take(stream, std::get<RelayCall>(*heard));
+    if (heard) heard = fail(ErrorCode::unsupported, "this peer is no relay", stream->place(), "name another relay");
+    Greeting::write_short(*stream, encode_goodbye(heard.error().code, heard.error().message));
     stream->close();
-    refuse(hello.error());
+    refuse(heard.error());
   });
 }
 
@@ -152,9 +188,9 @@ void Node::on_greeted(const std::shared_ptr<TlsStream>& stream, const Hello& hel
   Greeting::write_short(*stream, encode(hello));
   assembly->streams[hello.stream] = stream;
   if (std::ranges::find(assembly->streams, nullptr) != assembly->streams.end()) return;
-  std::vector<std::shared_ptr<ByteStream>> streams(assembly->streams.begin(), assembly->streams.end());
+  const std::vector<std::shared_ptr<TlsStream>> streams = assembly->streams;
   assemblies_.erase(key);
-  const std::shared_ptr<Link> link = make_link(std::move(streams));
+  const std::shared_ptr<Link> link = make_link(streams, std::nullopt);
   if (arrived_) arrived_(link);
   start_link(link);
 }
@@ -173,24 +209,40 @@ void Node::connect(const Address& address, const ExpectedPeer& expected, Seconds
     const auto connecting = std::make_shared<Connecting>(reactor_);
     connecting->address = address;
     connecting->expected = expected;
-    connecting->until = Reactor::now() + deadline;
-    connecting->streams.resize(static_cast<std::size_t>(options_.link.streams) + 1);
-    connecting->done = [this, weak = std::weak_ptr<Connecting>(connecting), done](Result<std::shared_ptr<Link>> link) {
-      const auto ended = weak.lock();
-      connectings_.erase(ended);
-      ended->deadline.stop();
-      for (const auto& greeting : std::exchange(ended->greetings, {}))
-        if (!link) greeting->close();
-      for (const auto& stream : std::exchange(ended->streams, {}))
-        if (!link && stream) stream->close();
-      done(std::move(link));
-    };
-    connectings_.insert(connecting);
-    if (RAND_bytes(reinterpret_cast<unsigned char*>(connecting->id.data()), static_cast<int>(connecting->id.size())) != 1)
-      return std::exchange(connecting->done, nullptr)(
-          fail(ErrorCode::unsupported, "OpenSSL has no random bytes", address.to_string(), "check the machine's OpenSSL"));
-    dial_stream(connecting, 0);
+    begin_connecting(connecting, deadline, done);
   });
+}
+
+void Node::connect_through(const Address& relay, const ExpectedPeer& relay_peer, const PeerId& peer, const std::string& reason,
+                           Seconds deadline, Connected done) {
+  reactor_.post([this, relay, relay_peer, peer, reason, deadline, done = std::move(done)] {
+    const auto connecting = std::make_shared<Connecting>(reactor_);
+    connecting->address = relay;
+    connecting->expected.id = peer;
+    connecting->through = RelayRoute{relay, relay_peer, {.peer = peer, .reason = reason}, connecting->expected};
+    begin_connecting(connecting, deadline, done);
+  });
+}
+
+void Node::begin_connecting(const std::shared_ptr<Connecting>& connecting, Seconds deadline, Connected done) {
+  connecting->until = Reactor::now() + deadline;
+  connecting->streams.resize(static_cast<std::size_t>(options_.link.streams) + 1);
+  connecting->done = [this, weak = std::weak_ptr<Connecting>(connecting), done = std::move(done)](
+                         Result<std::shared_ptr<Link>> link) {
+    const auto ended = weak.lock();
+    connectings_.erase(ended);
+    ended->deadline.stop();
+    for (const auto& greeting : std::exchange(ended->greetings, {}))
+      if (!link) greeting->close();
+    for (const auto& stream : std::exchange(ended->streams, {}))
+      if (!link && stream) stream->close();
+    done(std::move(link));
+  };
+  connectings_.insert(connecting);
+  if (RAND_bytes(reinterpret_cast<unsigned char*>(connecting->id.data()), static_cast<int>(connecting->id.size())) != 1)
+    return std::exchange(connecting->done, nullptr)(fail(ErrorCode::unsupported, "OpenSSL has no random bytes",
+                                                         connecting->address.to_string(), "check the machine's OpenSSL"));
+  dial_stream(connecting, 0);
 }
 
 void Node::dial_stream(const std::shared_ptr<Connecting>& connecting, std::uint16_t index) {
@@ -198,7 +250,7 @@ void Node::dial_stream(const std::shared_ptr<Connecting>& connecting, std::uint1
   const auto finish = [connecting](Result<std::shared_ptr<Link>> result) {
     if (const Connected done = std::exchange(connecting->done, nullptr)) done(std::move(result));
   };
-  endpoint_->dial(connecting->address, connecting->expected, left, [=, this](Result<std::shared_ptr<TlsStream>> dialled) {
+  const auto on_dialled = [=, this](Result<std::shared_ptr<TlsStream>> dialled) {
     if (!connecting->done) {
       if (dialled) (*dialled)->close();
       return;
@@ -210,20 +262,39 @@ void Node::dial_stream(const std::shared_ptr<Connecting>& connecting, std::uint1
     const Hello own{kProtocolVersion, connecting->id, index, static_cast<std::uint16_t>(connecting->streams.size() - 1)};
     const auto greeting = std::make_shared<Greeting>(reactor_, stream);
     connecting->greetings.push_back(greeting);
-    greeting->start(own, std::max(connecting->until - Reactor::now(), Seconds(0)), [=, this](Result<Hello> hello) {
-      if (!hello) return finish(tl::unexpected(hello.error()));
-      if (hello->link != own.link || hello->stream != own.stream || hello->streams != own.streams)
+    greeting->start(own, std::max(connecting->until - Reactor::now(), Seconds(0)), [=, this](Result<Greeting::Heard> heard) {
+      if (!heard) return finish(tl::unexpected(heard.error()));
+      const auto* hello = std::get_if<Hello>(&*heard);
+      if (!hello || hello->link != own.link || hello->stream != own.stream || hello->streams != own.streams)
         return finish(fail(ErrorCode::protocol, "the peer answers for another stream", connecting->address.to_string(),
                            "check that both machines run the same version of suanli"));
       if (index == 0)
         for (std::uint16_t i = 1; i < connecting->streams.size(); ++i) dial_stream(connecting, i);
       if (++connecting->greeted < connecting->streams.size()) return;
       const std::shared_ptr<Link> link =
-          make_link(std::vector<std::shared_ptr<ByteStream>>(connecting->streams.begin(), connecting->streams.end()));
+          make_link(connecting->streams, connecting->through ? std::nullopt : std::optional(connecting->address));
       finish(link);
       start_link(link);
     });
-  });
+  };
+  if (!connecting->through) return endpoint_->dial(connecting->address, connecting->expected, left, on_dialled);
+  RelayRoute route = *connecting->through;
+  if (RAND_bytes(reinterpret_cast<unsigned char*>(route.call.ticket.data()), static_cast<int>(route.call.ticket.size())) != 1)
+    return finish(fail(ErrorCode::unsupported, "OpenSSL has no random bytes", "relay", "check the machine's OpenSSL"));
+  dial_through(route, left, on_dialled, nullptr);
+}
+
+void Node::serve_renewals(Issue issue, RenewalOptions options) {
+  reactor_.run_and_wait([&] { renewals_ = std::make_shared<RenewalDesk>(std::move(issue), std::move(options)); });
+}
+
+void Node::renew(const std::shared_ptr<Link>& coordinator, Seconds deadline, std::function<void(Result<Certificate>)> done) {
+  ask_for_renewal(*coordinator, context_->identity(), deadline,
+                  [context = context_, done = std::move(done)](Result<Certificate> certificate) {
+                    if (!certificate) return done(std::move(certificate));
+                    if (const Status taken = context->renew(*certificate); !taken) return done(tl::unexpected(taken.error()));
+                    done(std::move(certificate));
+                  });
 }
 
 Status Node::set_revocation_list(RevocationList list) {
@@ -232,6 +303,7 @@ Status Node::set_revocation_list(RevocationList list) {
     // Whoever is on the way in meets the new list in start_link().
     for (const auto& link : std::set(links_))
       if (context_->is_revoked(link->peer())) end_revoked(link);
+    if (relay_) relay_->drop_if([this](const Certificate& peer) { return context_->is_revoked(peer); });
   });
   return {};
 }

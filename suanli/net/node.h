@@ -4,6 +4,10 @@
 //   node.listen({"0.0.0.0", 7000}, [](std::shared_ptr<Link> link) { ... link->on_message(...); });
 //   node.connect(address, {.role = Role::coordinator}, Seconds(10), [](Result<std::shared_ptr<Link>> link) { ... });
 //
+// A peer that cannot be dialled is reached through another that both have dialled or can dial:
+//
+//   relay.allow_relay({});   unreachable.accept_relayed(arrived);   node.connect_through(relay_address, {}, peer, why, ...);
+//
 // Links come with every stream authenticated as the same peer. Any thread may call; handlers run on the reactor's thread.
 #pragma once
 
@@ -17,7 +21,12 @@
 #include "suanli/net/emulated_line.h"
 #include "suanli/net/endpoint.h"
 #include "suanli/net/greeting.h"
+#include "suanli/net/join_door.h"
 #include "suanli/net/link.h"
+#include "suanli/net/relay.h"
+#include "suanli/net/relay_dial.h"
+#include "suanli/net/renewal.h"
+#include "suanli/net/tls_context.h"
 
 namespace suanli::net {
 
@@ -47,8 +56,26 @@ class Node {
 
   // Once.
   Result<Address> listen(const Address& address, Arrived arrived, Refused refused = nullptr);
+  // Lets machines that have only a token in to ask for a certificate, at the address where the node listens. A coordinator's.
+  // `admit` may be called until the node has ended.
+  void open_door(Admit admit, JoinDoorOptions options = {});
+  void close_door();
   // `done` is called once, and sets the link's handlers; not at all if the node ends before.
   void connect(const Address& address, const ExpectedPeer& expected, Seconds deadline, Connected done);
+  // As connect(), to a peer that has dialled the relay and accepts links through it. The streams are authenticated and encrypted
+  // from end to end; Link::via() names the relay and `reason` at both ends.
+  void connect_through(const Address& relay, const ExpectedPeer& relay_peer, const PeerId& peer, const std::string& reason,
+                       Seconds deadline, Connected done);
+  // Takes links that come through relays which this node has dialled, besides or instead of listen().
+  void accept_relayed(Arrived arrived, Refused refused = nullptr);
+  // Leads streams between peers that have links to this node. It needs to listen.
+  void allow_relay(RelayOptions options);
+  RelayMeasures relay_measures();
+  // Issues newer certificates to peers that ask over their links. A coordinator's; once, before links come.
+  void serve_renewals(Issue issue, RenewalOptions options = {});
+  // Asks the coordinator at the other end of the link for a newer certificate and shows it on all connections made from then on;
+  // `done` gets it, to be kept on disk. Links stay open.
+  void renew(const std::shared_ptr<Link>& coordinator, Seconds deadline, std::function<void(Result<Certificate>)> done);
   // Takes a newer list, and closes the links of peers that are on it.
   [[nodiscard]] Status set_revocation_list(RevocationList list);
 
@@ -64,7 +91,11 @@ class Node {
   void on_greeted(const std::shared_ptr<TlsStream>& stream, const Hello& hello);
   void drop_assembly(const AssemblyKey& key);
   void dial_stream(const std::shared_ptr<Connecting>& connecting, std::uint16_t index);
-  std::shared_ptr<Link> make_link(std::vector<std::shared_ptr<ByteStream>> streams);
+  // `dialled`: where, if we dialled the peer itself.
+  std::shared_ptr<Link> make_link(const std::vector<std::shared_ptr<TlsStream>>& streams, std::optional<Address> dialled);
+  void dial_through(const RelayRoute& route, Seconds deadline, RelayDial::Done done, std::function<void(Status)> spliced);
+  void on_relay_request(const Address& relay, const PeerId& relay_id, const std::string& text, const LinkService::Reply& reply);
+  void begin_connecting(const std::shared_ptr<Connecting>& connecting, Seconds deadline, Connected done);
   void start_link(const std::shared_ptr<Link>& link);
   void end_revoked(const std::shared_ptr<Link>& link);
   void refuse(const Error& why);
@@ -75,6 +106,11 @@ class Node {
 
   // The reactor's thread's own.
   std::shared_ptr<Endpoint> endpoint_;
+  std::shared_ptr<JoinDoor> door_;
+  std::shared_ptr<RenewalDesk> renewals_;
+  std::shared_ptr<Relay> relay_;
+  bool accepts_relayed_ = false;
+  std::set<std::shared_ptr<RelayDial>> relay_dials_;
   Arrived arrived_;
   Refused refused_;
   std::set<std::shared_ptr<Greeting>> greetings_;

@@ -2,6 +2,8 @@
 
 #include <openssl/ssl.h>
 
+#include <algorithm>
+
 #include "suanli/net/openssl.h"
 
 namespace suanli::net {
@@ -14,39 +16,66 @@ tl::unexpected<Error> refused(std::string why, std::string next_step) {
 }  // namespace
 
 TlsContext::TlsContext(TlsIdentity identity, WallClock clock)
-    : identity_(std::move(identity)), clock_(std::move(clock)), revoked_(std::make_shared<RevocationList>()) {}
+    : clock_(std::move(clock)), identity_(std::move(identity)), revoked_(std::make_shared<RevocationList>()) {}
 
-TlsContext::~TlsContext() { SSL_CTX_free(context_); }
+TlsContext::~TlsContext() = default;
 
-Result<std::shared_ptr<TlsContext>> TlsContext::create(TlsIdentity identity, WallClock clock) {
-  const std::string place = "certificate of peer " + identity.certificate.key().short_text();
-  if (!identity.authority.is_authority() || identity.certificate.is_authority() ||
-      X509_verify(identity.certificate.handle(), X509_get0_pubkey(identity.authority.handle())) != 1) {
+Result<std::shared_ptr<SSL_CTX>> TlsContext::library_context(const TlsIdentity& own, WallTime now) {
+  const std::string place = "certificate of peer " + own.certificate.key().short_text();
+  if (!own.authority.is_authority() || own.certificate.is_authority() ||
+      X509_verify(own.certificate.handle(), X509_get0_pubkey(own.authority.handle())) != 1) {
     openssl::take_error();
-    return fail(ErrorCode::mismatch, "it was not signed by the authority of pool '" + identity.authority.pool() + "'", place,
+    return fail(ErrorCode::mismatch, "it was not signed by the authority of pool '" + own.authority.pool() + "'", place,
                 "join the pool again");
   }
-  if (identity.certificate.key() != identity.key.id())
+  if (own.certificate.key() != own.key.id())
     return fail(ErrorCode::mismatch, "it is not for the key of this machine", place, "join the pool again");
-  SUANLI_RETURN_IF_ERROR(check_validity(identity.certificate, clock()));
+  SUANLI_RETURN_IF_ERROR(check_validity(own.certificate, now));
 
-  std::shared_ptr<TlsContext> made(new TlsContext(std::move(identity), std::move(clock)));
-  SSL_CTX* context = made->context_ = SSL_CTX_new(TLS_method());
-  const TlsIdentity& own = made->identity_;
+  std::shared_ptr<SSL_CTX> made(SSL_CTX_new(TLS_method()), SSL_CTX_free);
+  SSL_CTX* const context = made.get();
   const bool good = context && SSL_CTX_set_min_proto_version(context, TLS1_3_VERSION) == 1 &&
                     SSL_CTX_set_max_proto_version(context, TLS1_3_VERSION) == 1 &&
                     SSL_CTX_use_certificate(context, own.certificate.handle()) == 1 &&
                     SSL_CTX_use_PrivateKey(context, own.key.handle()) == 1 &&
                     X509_STORE_add_cert(SSL_CTX_get_cert_store(context), own.authority.handle()) == 1 &&
-                    SSL_CTX_set_num_tickets(context, 0) == 1;
+                    // Said with our own: who joins knows its fingerprint alone.
+                    SSL_CTX_add1_chain_cert(context, own.authority.handle()) == 1 && SSL_CTX_set_num_tickets(context, 0) == 1;
   if (!good) return openssl::library_failure("preparing TLS");
   SSL_CTX_set_options(context, SSL_OP_NO_TICKET | SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION);
   SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
   SSL_CTX_set_mode(context, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
   SSL_CTX_set_verify(context, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, verify);
+  SSL_CTX_set_alpn_select_cb(context, choose_protocol, nullptr);
   // Times are checked by check_validity(), which allows for clocks that differ and says so.
   X509_VERIFY_PARAM_set_flags(SSL_CTX_get0_param(context), X509_V_FLAG_NO_CHECK_TIME);
   return made;
+}
+
+Result<std::shared_ptr<TlsContext>> TlsContext::create(TlsIdentity identity, WallClock clock) {
+  SUANLI_ASSIGN_OR_RETURN(std::shared_ptr<SSL_CTX> context, library_context(identity, clock()));
+  std::shared_ptr<TlsContext> made(new TlsContext(std::move(identity), std::move(clock)));
+  made->context_ = std::move(context);
+  return made;
+}
+
+Status TlsContext::renew(Certificate certificate) {
+  TlsIdentity next = identity();
+  if (certificate.is_authority() || certificate.role() != next.certificate.role() ||
+      certificate.pool() != next.certificate.pool())
+    return fail(ErrorCode::mismatch, "it is for another role or pool than the one it shall replace", "new certificate",
+                "join the pool again");
+  next.certificate = std::move(certificate);
+  SUANLI_ASSIGN_OR_RETURN(std::shared_ptr<SSL_CTX> context, library_context(next, clock_()));
+  const std::lock_guard lock(mutex_);
+  identity_ = std::move(next);
+  context_ = std::move(context);  // connections hold the old one as long as they live
+  return {};
+}
+
+TlsIdentity TlsContext::identity() const {
+  const std::lock_guard lock(mutex_);
+  return identity_;
 }
 
 Status TlsContext::set_revocation_list(RevocationList list) {
@@ -92,11 +121,11 @@ Status TlsContext::check(const Certificate& certificate, const ExpectedPeer& exp
 // chooses the alert that the peer gets to see.
 int TlsContext::verify(int good, X509_STORE_CTX* chain) {
   const auto* connection = static_cast<SSL*>(X509_STORE_CTX_get_ex_data(chain, SSL_get_ex_data_X509_STORE_CTX_idx()));
-  auto& found = *static_cast<Verification*>(SSL_get_app_data(connection));
+  auto& found = *static_cast<TlsVerification*>(SSL_get_app_data(connection));
   if (!good) {
     const int error = X509_STORE_CTX_get_error(chain);
     if (!found.refusal)
-      found.refusal = refused("the peer's certificate is not one of pool '" + found.context->identity_.authority.pool() +
+      found.refusal = refused("the peer's certificate is not one of pool '" + found.context->identity().authority.pool() +
                                   "': " + X509_verify_cert_error_string(error),
                               "join the peer to this pool")
                           .value();
@@ -108,7 +137,8 @@ int TlsContext::verify(int good, X509_STORE_CTX* chain) {
   auto certificate = Certificate::from_handle({handle, X509_free}, "certificate of the peer");
   int x509_error = X509_V_ERR_CERT_REJECTED;
   const Status accepted =
-      certificate ? found.context->check(*certificate, found.expected, x509_error) : Status(tl::unexpected(certificate.error()));
+      certificate ? found.context->check(*certificate, found.side.expected, x509_error)
+                  : Status(tl::unexpected(certificate.error()));
   if (!accepted) {
     found.refusal = accepted.error();
     X509_STORE_CTX_set_error(chain, x509_error);
@@ -118,12 +148,34 @@ int TlsContext::verify(int good, X509_STORE_CTX* chain) {
   return 1;
 }
 
-SSL* TlsContext::connect(int socket, bool as_server, Verification& verification) const {
-  openssl::Connection connection(SSL_new(context_));
+// Called by OpenSSL on a server when a client names protocols in its first message, before the server asks for a certificate.
+// Clients that name none, or others than ours, go on as if nothing had been said: they are asked for one.
+int TlsContext::choose_protocol(SSL* connection, const unsigned char** chosen, unsigned char* chosen_size,
+                                const unsigned char* offered, unsigned offered_size, void*) {
+  auto& found = *static_cast<TlsVerification*>(SSL_get_app_data(connection));
+  const std::string_view wanted = kJoinProtocol;
+  // A list of texts, each behind a byte with its length; OpenSSL has checked that they fill the list.
+  for (unsigned at = 0; at < offered_size; at += 1u + offered[at]) {
+    const std::string_view name(reinterpret_cast<const char*>(offered + at + 1),
+                                std::min<unsigned>(offered[at], offered_size - at - 1));
+    if (name != wanted) continue;
+    if (!found.side.may_join) return SSL_TLSEXT_ERR_ALERT_FATAL;
+    found.joining = true;
+    SSL_set_verify(connection, SSL_VERIFY_NONE, nullptr);
+    *chosen = offered + at + 1;
+    *chosen_size = offered[at];
+    return SSL_TLSEXT_ERR_OK;
+  }
+  return SSL_TLSEXT_ERR_NOACK;
+}
+
+SSL* TlsContext::connect(TlsVerification& verification) const {
+  const std::unique_lock lock(mutex_);
+  openssl::Connection connection(SSL_new(context_.get()));
+  if (!connection) return nullptr;
   verification.context = this;
-  if (!connection || SSL_set_fd(connection.get(), socket) != 1) return nullptr;
   SSL_set_app_data(connection.get(), &verification);
-  as_server ? SSL_set_accept_state(connection.get()) : SSL_set_connect_state(connection.get());
+  verification.side.is_server ? SSL_set_accept_state(connection.get()) : SSL_set_connect_state(connection.get());
   return connection.release();
 }
 

@@ -26,6 +26,8 @@ std::string refusal_by_peer(int reason) {
       return "the peer says that our certificate has expired";
     case SSL_R_TLSV1_ALERT_UNKNOWN_CA:
       return "the peer belongs to another pool: it does not know our authority";
+    case SSL_R_TLSV1_ALERT_NO_APPLICATION_PROTOCOL:
+      return "the machine at this address takes no joining machines";
     case SSL_R_TLSV13_ALERT_CERTIFICATE_REQUIRED:
       return "the peer asks for a certificate";
     case SSL_R_SSLV3_ALERT_BAD_CERTIFICATE:
@@ -46,36 +48,100 @@ void set_options(int socket, const SocketOptions& options) {
     setsockopt(socket, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &options.unsent_limit, sizeof options.unsent_limit);
 }
 
+// OpenSSL's view of an inner stream. What it returned as an error is kept aside: OpenSSL has no words for it.
+struct InnerStream {
+  std::shared_ptr<ByteStream> stream;
+  std::optional<Error> failure;
+};
+
+int answer_of(BIO* bio, const Result<std::size_t>& count, bool writing) {
+  auto& inner = *static_cast<InnerStream*>(BIO_get_data(bio));
+  BIO_clear_retry_flags(bio);
+  if (count && *count > 0) return static_cast<int>(*count);
+  if (!count) {
+    inner.failure = count.error();
+  } else {
+    writing ? BIO_set_retry_write(bio) : BIO_set_retry_read(bio);
+  }
+  return -1;
+}
+
+int read_inner(BIO* bio, char* into, int size) {
+  const auto& inner = *static_cast<InnerStream*>(BIO_get_data(bio));
+  if (size <= 0) return 0;
+  return answer_of(bio, inner.stream->read_some(std::as_writable_bytes(std::span(into, static_cast<std::size_t>(size)))), false);
+}
+
+int write_inner(BIO* bio, const char* from, int size) {
+  const auto& inner = *static_cast<InnerStream*>(BIO_get_data(bio));
+  if (size <= 0) return 0;
+  return answer_of(bio, inner.stream->write_some(std::as_bytes(std::span(from, static_cast<std::size_t>(size)))), true);
+}
+
+long control_inner(BIO*, int command, long, void*) { return command == BIO_CTRL_FLUSH ? 1 : 0; }
+
+const BIO_METHOD* inner_method() {
+  static const std::unique_ptr<BIO_METHOD, openssl::Deleter<BIO_meth_free>> method = [] {
+    BIO_METHOD* made = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "suanli stream");
+    SUANLI_CHECK(made && BIO_meth_set_read(made, read_inner) == 1 && BIO_meth_set_write(made, write_inner) == 1 &&
+                 BIO_meth_set_ctrl(made, control_inner) == 1);
+    return std::unique_ptr<BIO_METHOD, openssl::Deleter<BIO_meth_free>>(made);
+  }();
+  return method.get();
+}
+
 }  // namespace
 
-// Members end in reverse order: OpenSSL's connection before its descriptor.
-struct TlsStream::Socket {
+// A socket or another stream. Members end in reverse order: OpenSSL's connection before what carries it.
+struct TlsStream::Transport {
+  explicit Transport(Reactor& reactor) : socket(reactor.context()) {}
   asio::ip::tcp::socket socket;
+  InnerStream inner;
   openssl::Connection tls;
 };
 
-TlsStream::TlsStream(Reactor& reactor, std::string place) : reactor_(reactor), place_(std::move(place)), deadline_(reactor) {}
+TlsStream::TlsStream(Reactor& reactor, std::shared_ptr<const TlsSetup> setup, const TlsSide& side, std::string place)
+    : reactor_(reactor),
+      place_(std::move(place)),
+      setup_(std::move(setup)),
+      transport_(std::make_unique<Transport>(reactor)),
+      deadline_(reactor) {
+  verification_.side = side;
+  transport_->tls.reset(setup_->connect(verification_));
+}
+
 TlsStream::~TlsStream() = default;
 
-std::shared_ptr<TlsStream> TlsStream::create(Reactor& reactor, std::shared_ptr<const TlsContext> context, int socket,
-                                             bool as_server, ExpectedPeer expected, std::string place,
-                                             const SocketOptions& options) {
-  std::shared_ptr<TlsStream> stream(new TlsStream(reactor, std::move(place)));
+std::shared_ptr<TlsStream> TlsStream::create(Reactor& reactor, std::shared_ptr<const TlsSetup> setup, int socket,
+                                             const TlsSide& side, std::string place, const SocketOptions& options) {
+  std::shared_ptr<TlsStream> stream(new TlsStream(reactor, std::move(setup), side, std::move(place)));
   set_options(socket, options);
-  stream->context_ = std::move(context);
-  stream->verification_.expected = expected;
-  stream->socket_ = std::make_unique<Socket>(Socket{asio::ip::tcp::socket(reactor.context()), nullptr});
   asio::error_code error;
   // The family only matters for asking addresses, which nobody does here.
-  stream->socket_->socket.assign(asio::ip::tcp::v4(), socket, error);
+  stream->transport_->socket.assign(asio::ip::tcp::v4(), socket, error);
   if (error) {
     ::close(socket);
     stream->closed_ = true;
     return stream;
   }
-  stream->socket_->socket.native_non_blocking(true, error);
-  stream->socket_->tls.reset(stream->context_->connect(socket, as_server, stream->verification_));
-  if (!stream->socket_->tls) stream->close();
+  stream->transport_->socket.native_non_blocking(true, error);
+  if (!stream->transport_->tls || SSL_set_fd(stream->transport_->tls.get(), socket) != 1) stream->close();
+  return stream;
+}
+
+std::shared_ptr<TlsStream> TlsStream::create_over(Reactor& reactor, std::shared_ptr<const TlsSetup> setup,
+                                                  std::shared_ptr<ByteStream> inner, const TlsSide& side, std::string place) {
+  std::shared_ptr<TlsStream> stream(new TlsStream(reactor, std::move(setup), side, std::move(place)));
+  stream->transport_->inner.stream = std::move(inner);
+  BIO* const bio = BIO_new(inner_method());
+  if (!bio || !stream->transport_->tls) {
+    BIO_free(bio);
+    stream->close();
+    return stream;
+  }
+  BIO_set_data(bio, &stream->transport_->inner);
+  BIO_set_init(bio, 1);
+  SSL_set_bio(stream->transport_->tls.get(), bio, bio);
   return stream;
 }
 
@@ -89,17 +155,23 @@ void TlsStream::close() {
   closed_ = true;
   deadline_.stop();
   handshake_done_ = nullptr;
-  if (socket_->tls) SSL_shutdown(socket_->tls.get());  // tells the peer, if it can at once
+  if (transport_->tls) SSL_shutdown(transport_->tls.get());  // tells the peer, if it can at once
   ERR_clear_error();
+  // Both drop their waiters.
+  if (transport_->inner.stream) transport_->inner.stream->close();
   asio::error_code ignored;
-  socket_->socket.close(ignored);  // drops the waiters
+  transport_->socket.close(ignored);
 }
 
 Status TlsStream::failure_of(int result, bool& wants_write) {
   const int system_error_number = errno;
-  const int kind = SSL_get_error(socket_->tls.get(), result);
+  const int kind = SSL_get_error(transport_->tls.get(), result);
   wants_write = kind == SSL_ERROR_WANT_WRITE;
   if (wants_write || kind == SSL_ERROR_WANT_READ) return {};
+  if (transport_->inner.failure && kind == SSL_ERROR_SYSCALL) {
+    ERR_clear_error();
+    return tl::unexpected(Error(*transport_->inner.failure).within(place_));
+  }
   if (verification_.refusal) {
     ERR_clear_error();
     return tl::unexpected(Error(*verification_.refusal).within(place_));
@@ -126,7 +198,7 @@ Result<std::size_t> TlsStream::read_some(std::span<std::byte> into) {
   if (closed_) return fail(ErrorCode::unreachable, "the connection is closed", place_, "connect again");
   errno = 0;
   const int most = static_cast<int>(std::min<std::size_t>(into.size(), INT_MAX));
-  const int count = SSL_read(socket_->tls.get(), into.data(), most);
+  const int count = SSL_read(transport_->tls.get(), into.data(), most);
   if (count > 0) return static_cast<std::size_t>(count);
   SUANLI_RETURN_IF_ERROR(failure_of(count, read_wants_write_));
   return std::size_t{0};
@@ -136,7 +208,7 @@ Result<std::size_t> TlsStream::write_some(std::span<const std::byte> from) {
   if (closed_) return fail(ErrorCode::unreachable, "the connection is closed", place_, "connect again");
   errno = 0;
   const int most = static_cast<int>(std::min<std::size_t>(from.size(), INT_MAX));
-  const int count = SSL_write(socket_->tls.get(), from.data(), most);
+  const int count = SSL_write(transport_->tls.get(), from.data(), most);
   if (count > 0) return static_cast<std::size_t>(count);
   bool wants_write = false;
   SUANLI_RETURN_IF_ERROR(failure_of(count, wants_write));
@@ -145,15 +217,21 @@ Result<std::size_t> TlsStream::write_some(std::span<const std::byte> from) {
 }
 
 void TlsStream::wait(bool for_write, std::function<void()> call) {
+  if (ByteStream* const inner = transport_->inner.stream.get()) {
+    auto go_on = [self = shared_from_this(), call = std::move(call)] {
+      if (!self->closed_) call();
+    };
+    return for_write ? inner->when_writable(std::move(go_on)) : inner->when_readable(std::move(go_on));
+  }
   const auto kind = for_write ? asio::ip::tcp::socket::wait_write : asio::ip::tcp::socket::wait_read;
-  socket_->socket.async_wait(kind, [self = shared_from_this(), call = std::move(call)](const asio::error_code&) {
+  transport_->socket.async_wait(kind, [self = shared_from_this(), call = std::move(call)](const asio::error_code&) {
     if (!self->closed_) call();  // a broken socket is ready too: the next try tells why
   });
 }
 
 void TlsStream::when_readable(std::function<void()> call) {
   if (closed_) return;
-  if (SSL_has_pending(socket_->tls.get()) == 1 && !read_wants_write_) {
+  if (SSL_has_pending(transport_->tls.get()) == 1 && !read_wants_write_) {
     reactor_.post([self = shared_from_this(), call = std::move(call)] {
       if (!self->closed_) call();
     });
@@ -184,7 +262,7 @@ void TlsStream::handshake(Seconds deadline, std::function<void(Status)> done) {
 
 void TlsStream::go_on_with_handshake() {
   errno = 0;
-  const int result = SSL_do_handshake(socket_->tls.get());
+  const int result = SSL_do_handshake(transport_->tls.get());
   if (result == 1) return finish_handshake({});
   bool wants_write = false;
   if (Status failed = failure_of(result, wants_write); !failed) {

@@ -1,13 +1,17 @@
 // A ByteStream of TLS over a TCP socket: OpenSSL works on the socket's descriptor itself, Asio only tells when it is ready. (An
-// asio::ssl::stream copies all bytes once more, which costs a fifth of the rate.)
+// asio::ssl::stream copies all bytes once more, which costs a fifth of the rate.) Or over another ByteStream, such as one that a
+// relay carries: then OpenSSL reads and writes that stream, and who carries it sees ciphertext.
 #pragma once
 
+#include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "suanli/net/byte_stream.h"
 #include "suanli/net/reactor.h"
-#include "suanli/net/tls_context.h"
+#include "suanli/net/tls_setup.h"
+#include "suanli/net/via.h"
 
 namespace suanli::net {
 
@@ -23,9 +27,11 @@ struct SocketOptions {
 class TlsStream final : public ByteStream, public std::enable_shared_from_this<TlsStream> {
  public:
   // Takes over a connected TCP socket (closed on error too). `place` is the other end in errors.
-  static std::shared_ptr<TlsStream> create(Reactor& reactor, std::shared_ptr<const TlsContext> context, int socket,
-                                           bool as_server, ExpectedPeer expected, std::string place,
-                                           const SocketOptions& options);
+  static std::shared_ptr<TlsStream> create(Reactor& reactor, std::shared_ptr<const TlsSetup> setup, int socket,
+                                           const TlsSide& side, std::string place, const SocketOptions& options);
+  // Takes over an open stream, of which nothing that belongs to this connection has been read or written.
+  static std::shared_ptr<TlsStream> create_over(Reactor& reactor, std::shared_ptr<const TlsSetup> setup,
+                                                std::shared_ptr<ByteStream> inner, const TlsSide& side, std::string place);
   ~TlsStream() override;
 
   // Calls `done` once, unless closed before: errors unauthorised, unreachable, protocol, timed_out.
@@ -36,12 +42,19 @@ class TlsStream final : public ByteStream, public std::enable_shared_from_this<T
   void when_readable(std::function<void()> call) override;
   void when_writable(std::function<void()> call) override;
   void close() override;
-  const Certificate& peer() const override;  // after the handshake
+  const Certificate& peer() const override;  // after the handshake; of one that is authenticated
+  // The peer has shown a certificate that holds. Otherwise it is nobody, and may be given to the joining door alone.
+  bool is_authenticated() const { return verification_.peer.has_value() && !verification_.joining; }
+  bool is_joining() const { return verification_.joining; }
+  const TlsVerification& verification() const { return verification_; }
   const std::string& place() const { return place_; }
+  // Set by who opened the stream through a relay.
+  void set_via(Via via) { via_ = std::move(via); }
+  const std::optional<Via>& via() const { return via_; }
 
  private:
-  struct Socket;
-  TlsStream(Reactor& reactor, std::string place);
+  struct Transport;
+  TlsStream(Reactor& reactor, std::shared_ptr<const TlsSetup> setup, const TlsSide& side, std::string place);
   void go_on_with_handshake();
   void finish_handshake(Status status);
   // What a call of OpenSSL that returned `result` <= 0 means; no error if it only has to wait.
@@ -50,9 +63,10 @@ class TlsStream final : public ByteStream, public std::enable_shared_from_this<T
 
   Reactor& reactor_;
   std::string place_;
-  std::shared_ptr<const TlsContext> context_;
-  TlsContext::Verification verification_;
-  std::unique_ptr<Socket> socket_;
+  std::optional<Via> via_;
+  std::shared_ptr<const TlsSetup> setup_;
+  TlsVerification verification_;
+  std::unique_ptr<Transport> transport_;
   bool closed_ = false;
   bool read_wants_write_ = false, write_wants_read_ = false;  // in the middle of a change of keys
   Timer deadline_;

@@ -21,11 +21,17 @@ class Batch {
   Batch& operator=(const Batch&) = delete;
 
   std::int64_t rows() const { return rows_; }
+  std::int64_t context() const { return context_; }
   // Row `row` becomes window `id` of windows at the same context.
   [[nodiscard]] Status fill(std::int64_t row, const data::Windows& windows, data::WindowId id);
   // All rows become those of a step's micro-batch: steps and micro-batches count from 0.
   [[nodiscard]] Status fill(const data::Windows& windows, const data::Sampler& sampler, std::int64_t step,
                             std::int64_t micro_batch);
+  // Row `row` to be written by who reads its window from elsewhere: [context] each.
+  struct Row {
+    std::span<std::int32_t> inputs, targets;
+  };
+  Row row(std::int64_t row) { return {row_of(tokens_, row), row_of(targets_, row)}; }
   // Row `row` counts for nothing: its targets are -1.
   void leave_out(std::int64_t row);
 

@@ -37,6 +37,8 @@ inline TestBytes encode(const graph::RefTensor& tensor) {
     return bytes_of(std::vector<std::int32_t>(tensor.data.begin(), tensor.data.end()));
   if (tensor.type.dtype == graph::DType::f32)
     return bytes_of(std::vector<float>(tensor.data.begin(), tensor.data.end()));
+  if (tensor.type.dtype == graph::DType::u8)
+    return bytes_of(std::vector<std::uint8_t>(tensor.data.begin(), tensor.data.end()));
   std::vector<std::uint16_t> halves;
   for (const double x : tensor.data)
     halves.push_back(static_cast<std::uint16_t>(
@@ -50,20 +52,22 @@ inline std::vector<double> decode(graph::DType dtype, const TestBytes& bytes) {
     for (const float x : values_of<float>(bytes)) values.push_back(x);
   else if (dtype == graph::DType::i32)
     for (const std::int32_t x : values_of<std::int32_t>(bytes)) values.push_back(x);
+  else if (dtype == graph::DType::u8)
+    for (const std::uint8_t x : values_of<std::uint8_t>(bytes)) values.push_back(x);
   else
     for (const std::uint16_t x : values_of<std::uint16_t>(bytes))
       values.push_back(std::bit_cast<float>(std::uint32_t{x} << 16));
   return values;
 }
 
-// Uniform in [low, high), exact in the type: whole numbers for i32.
+// Uniform in [low, high), exact in the type: whole numbers for integers.
 inline graph::RefTensor random_ref(const graph::TensorType& type, double low, double high,
                                    std::uint64_t seed) {
   const Philox random(seed, Stream::test);
   graph::RefTensor tensor{type, std::vector<double>(static_cast<std::size_t>(type.elements()))};
   for (std::size_t i = 0; i < tensor.data.size(); ++i) {
     const double x = low + (high - low) * random.uniform(i);
-    tensor.data[i] = type.dtype == graph::DType::i32    ? std::floor(x)
+    tensor.data[i] = !graph::is_float(type.dtype)       ? std::floor(x)
                      : type.dtype == graph::DType::bf16 ? graph::round_to_bf16(x)
                                                         : static_cast<float>(x);
   }

@@ -41,7 +41,9 @@ std::vector<OpCase> cases_fill() {
 
 void register_sources(Registry& registry) {
   registry.add(source("input", "a value given with every micro-batch", {}));
-  registry.add(source("step_input", "a value given with every step", {}));
+  registry.add(source("step_input",
+                      "a value given with every step; round: of an update in rounds, the one that waits for it",
+                      {{"round", AttrKind::integer, false}}));
   registry.add(source("param",
                       "a trained tensor; init: zeros, ones or normal with deviation std; decay: 1 "
                       "if weight decay applies",

@@ -1,0 +1,377 @@
+#include "suanli/pool/pool_server.h"
+
+#include <algorithm>
+#include <set>
+#include <utility>
+
+#include "suanli/base/clock.h"
+#include "suanli/base/text.h"
+#include "suanli/net/line_probe.h"
+#include "suanli/route/route_json.h"
+
+namespace suanli::pool {
+namespace {
+
+constexpr Seconds kTick{0.2};
+
+std::string name_of_software() { return "suanli " + std::string(train::suanli_version()); }
+
+}  // namespace
+
+Status create_pool(const std::string& folder, const std::string& name) {
+  SUANLI_RETURN_IF_ERROR(make_folders(folder));
+  SUANLI_ASSIGN_OR_RETURN(const net::Authority authority,
+                          net::Authority::create(PoolFolder{folder}.authority(), name, net::wall_time_now()));
+  SUANLI_ASSIGN_OR_RETURN(const net::PrivateKey key, net::PrivateKey::load_or_create(PoolFolder{folder}.key()));
+  return {};
+}
+
+Result<std::unique_ptr<PoolServer>> PoolServer::create(ServerOptions options) {
+  auto server = std::unique_ptr<PoolServer>(new PoolServer(std::move(options)));
+  SUANLI_RETURN_IF_ERROR(server->start());
+  return server;
+}
+
+PoolServer::~PoolServer() {
+  savings_.stop();
+  // Closed links end fetches that wait; the node, whose thread ends them, goes last.
+  if (loop_thread_.joinable())
+    loop_.run_and_wait([this] {
+      for (const auto& [id, peer] : peers_)
+        peer.link->close({ErrorCode::interrupted, "the coordinator ends", "link", "dial again later"});
+    });
+  if (savings_thread_.joinable()) savings_thread_.join();
+  loop_.stop();
+  if (loop_thread_.joinable()) loop_thread_.join();
+  node_.reset();
+}
+
+protocol::Moment PoolServer::now() { return {real_clock().now(), Seconds(static_cast<double>(net::wall_time_now().value()))}; }
+
+Status PoolServer::start() {
+  const PoolFolder files{options_.folder};
+  SUANLI_ASSIGN_OR_RETURN(authority_, net::Authority::open(files.authority()));
+  SUANLI_ASSIGN_OR_RETURN(net::PrivateKey key, net::PrivateKey::load_or_create(files.key()));
+  SUANLI_ASSIGN_OR_RETURN(net::Certificate own, authority_->issue(key.id(), net::Role::coordinator, net::wall_time_now()));
+  const std::string own_id = key.id().hex();
+  SUANLI_ASSIGN_OR_RETURN(const auto context,
+                          net::TlsContext::create({authority_->certificate(), std::move(own), std::move(key)}));
+  protocol::PoolRules rules;
+  rules.pool = authority_->certificate().pool();
+  rules.version = train::suanli_version();
+  rules.own_id = own_id;
+  rules.relays = false;
+  rules.first_epoch = options_.first_epoch;
+  machine_ = std::make_unique<protocol::Coordinator>(rules, placing_);
+  service_ = std::make_unique<ShardService>(std::vector<ShardService::Find>{[this](const Digest& digest) {
+                                              const std::lock_guard lock(datasets_mutex_);
+                                              for (const auto& [job, shards] : datasets_)
+                                                if (auto found = shards->find(digest)) return found;
+                                              return std::shared_ptr<const data::Shard>();
+                                            }},
+                                            ShardServiceOptions{});
+  net::NodeOptions node;
+  node.link.most_control_bytes = 2 * kMostTextBytes;
+  node_ = std::make_unique<net::Node>(context, std::move(node));
+  node_->serve_renewals(
+      [this](const net::PeerId& peer, net::Role role) { return authority_->issue(peer, role, net::wall_time_now()); },
+      {.executor = [this](std::function<void()> work) { loop_.post(std::move(work)); }});
+  if (!authority_->state().revoked_peers.empty()) SUANLI_RETURN_IF_ERROR(tell_revocations());
+  // Admission waits for the authority's disk, so it runs on the loop, which owns the authority.
+  net::JoinDoorOptions door;
+  door.executor = [this](std::function<void()> work) { loop_.post(std::move(work)); };
+  door.software = name_of_software();
+  node_->open_door(
+      [this](const net::JoinAttempt& attempt) {
+        return authority_->admit(attempt.request.token_id, attempt.request.secret, attempt.request.request, net::wall_time_now());
+      },
+      door);
+  SUANLI_ASSIGN_OR_RETURN(
+      address_, node_->listen(options_.listen, [this](std::shared_ptr<net::Link> link) { take_link(std::move(link)); }));
+  loop_thread_ = std::thread([this] { loop_.run(kTick, [this] { perform(machine_->on_tick(now())); }); });
+  savings_thread_ = std::thread([this] { savings_.run(Seconds(1), [] {}); });
+  return {};
+}
+
+Result<net::JoinToken> PoolServer::make_token(const net::TokenTerms& terms) {
+  Result<net::JoinToken> token = tl::unexpected(Error{ErrorCode::interrupted, "the coordinator has ended", "pool", ""});
+  loop_.run_and_wait([&] { token = authority_->make_token(terms, net::wall_time_now()); });
+  return token;
+}
+
+Status PoolServer::revoke(const net::PeerId& peer) {
+  Status revoked = tl::unexpected(Error{ErrorCode::interrupted, "the coordinator has ended", "pool", ""});
+  loop_.run_and_wait([&] {
+    revoked = authority_->revoke(peer);
+    if (revoked) revoked = tell_revocations();
+  });
+  return revoked;
+}
+
+Status PoolServer::tell_revocations() {
+  SUANLI_ASSIGN_OR_RETURN(const std::string pem, authority_->revocation_list(net::wall_time_now()));
+  SUANLI_ASSIGN_OR_RETURN(net::RevocationList list, net::RevocationList::parse(pem, authority_->certificate()));
+  return node_->set_revocation_list(std::move(list));
+}
+
+bool PoolServer::with_authority(const std::function<void(net::Authority&)>& use) {
+  return loop_.run_and_wait([&] { use(*authority_); });
+}
+
+// ---- links
+
+// On the reactor's thread.
+void PoolServer::take_link(std::shared_ptr<net::Link> link) {
+  const std::string id = link->peer().key().hex();
+  net::serve_probes(link);
+  link->on_message(
+      [this, id, raw = link.get(), weak = std::weak_ptr(link)](std::uint32_t kind, std::span<const std::byte> payload) {
+        if (is_shard_kind(kind)) {
+          const auto own = weak.lock();
+          if (!own) return;
+          if (const Status served = service_->on_message(own, kind, payload); !served) own->close(served.error());
+          return;
+        }
+        if (!is_text_kind(kind)) return;
+        loop_.post([this, id, raw, kind, bytes = std::vector<std::byte>(payload.begin(), payload.end())] {
+          const auto found = peers_.find(id);
+          if (found == peers_.end() || found->second.link.get() != raw) return;
+          const auto text = found->second.texts.add(kind, bytes);
+          if (!text) return found->second.link->close(text.error());
+          if (*text) on_text(id, **text);
+        });
+      });
+  link->on_closed([this, id, raw = link.get()](const Error& why) {
+    loop_.post([this, id, raw, why] {
+      const auto found = peers_.find(id);
+      if (found == peers_.end() || found->second.link.get() != raw) return;
+      peers_.erase(found);
+      perform(machine_->on_lost(id, why, now()));
+    });
+  });
+  loop_.post([this, id, link] {
+    if (const auto old = peers_.find(id); old != peers_.end()) old->second.link->close();
+    peers_[id] = {link, {}};
+    perform(machine_->on_connected(id, now()));
+  });
+}
+
+void PoolServer::on_text(const std::string& peer, const TextReader::Text& text) {
+  net::Link& link = *peers_.at(peer).link;
+  const std::string place = "peer " + peer.substr(0, 12);
+  if (text.kind == TextKind::request) {
+    if (const Status answered =
+            desk_.on_request(link, text.text, [&](const TensorRequest& request) { return give(peer, request); });
+        !answered)
+      link.close(answered.error());
+    return;
+  }
+  if (text.kind == TextKind::response) return desk_.on_response(text.text, place);
+  const auto message = protocol::parse_to_coordinator(text.text, place);
+  if (!message) return perform(machine_->on_garbage(peer, message.error(), now()));
+  perform(machine_->on_message(peer, *message, now()));
+}
+
+// ---- actions
+
+void PoolServer::perform(protocol::Actions actions) {
+  for (protocol::Action& action : actions) perform_one(action);
+}
+
+void PoolServer::perform_one(protocol::Action& any) {
+  std::visit(
+      [this](auto& action) {
+        using Action = std::remove_reference_t<decltype(action)>;
+        if constexpr (std::is_same_v<Action, protocol::Send>) {
+          if (const auto* assign = std::get_if<protocol::Assign>(&action.message)) lay_out(*assign);
+          const auto found = peers_.find(action.peer);
+          if (found == peers_.end()) return;
+          const auto text = protocol::encode(action.message);
+          if (!text) return found->second.link->close(text.error());
+          if (const Status sent = send_text(*found->second.link, TextKind::control, *text); !sent)
+            found->second.link->close(sent.error());
+        } else if constexpr (std::is_same_v<Action, protocol::Close>) {
+          const auto found = peers_.find(action.peer);
+          if (found == peers_.end()) return;
+          const auto link = found->second.link;
+          peers_.erase(found);
+          link->close(action.why);
+        } else if constexpr (std::is_same_v<Action, protocol::JobChanged>) {
+          if (action.state == protocol::JobState::preparing) announce(action.job);
+          if (!protocol::is_over(action.state)) return;
+          jobs_.erase(action.job);
+          const std::lock_guard lock(datasets_mutex_);
+          datasets_.erase(action.job);
+        } else if constexpr (std::is_same_v<Action, protocol::StepCommitted>) {
+          jobs_.at(action.job).recorder->on_step(action.facts);
+        } else if constexpr (std::is_same_v<Action, protocol::CollectState>) {
+          collect(action);
+        } else {
+          if (options_.on_event) options_.on_event(action);
+        }
+      },
+      any);
+}
+
+// Once for each placement.
+void PoolServer::lay_out(const protocol::Assign& assign) {
+  Job& job = jobs_.at(assign.job);
+  if (job.layout && job.epoch == assign.epoch) return;
+  const auto table = route::parse_route_table(assign.route, "own table");
+  SUANLI_CHECK(table.has_value());
+  const bool is_exact = job.recorder->job().train.dtype == "exact";
+  auto layout = StateLayout::create(job.recorder->graph(), table->placement.cut, is_exact);
+  SUANLI_CHECK(layout.has_value());
+  job.layout = std::move(*layout);
+  job.epoch = assign.epoch;
+  job.stages = table->placement.stages.size();
+}
+
+// The run's record begins with the threads of the workers that it was placed on.
+void PoolServer::announce(const protocol::JobId& job) {
+  const auto view = machine_->job(job);
+  if (!view) return;
+  std::int64_t threads = 0;
+  for (const protocol::WorkerView& worker : machine_->workers(now()))
+    if (std::ranges::find(view->workers, worker.peer) != view->workers.end()) threads += worker.hello.cores;
+  jobs_.at(job).recorder->announce(static_cast<int>(view->workers.size()), static_cast<int>(threads));
+}
+
+// Fetches each tensor from its first holder, beside the loop.
+void PoolServer::collect(const protocol::CollectState& what) {
+  const Job& job = jobs_.at(what.job);
+  struct Part {
+    std::shared_ptr<net::Link> link;
+    std::string holder;
+    std::vector<protocol::TensorFacts> tensors;
+  };
+  std::vector<Part> parts;
+  std::set<std::string> taken;
+  for (const protocol::StateHolder& holder : what.holders) {
+    const auto peer = peers_.find(holder.peer);
+    Part part{peer == peers_.end() ? nullptr : peer->second.link, holder.peer.substr(0, 12), {}};
+    for (const protocol::TensorFacts& tensor : holder.tensors)
+      if (part.link && taken.insert(tensor.name).second) part.tensors.push_back(tensor);
+    if (!part.tensors.empty()) parts.push_back(std::move(part));
+  }
+  std::set<std::string> wanted;
+  for (std::size_t stage = 0; stage < job.stages; ++stage)
+    wanted.insert(job.layout->owned(stage).begin(), job.layout->owned(stage).end());
+  savings_.post([this, what, parts, is_whole = taken == wanted, recorder = job.recorder, layout = *job.layout] {
+    const auto save = [&]() -> Status {
+      if (!is_whole)
+        return suanli::fail(ErrorCode::protocol, "the workers do not offer all tensors of the state, and no others",
+                            "step " + std::to_string(what.step), "check that all workers run the same version of suanli");
+      for (const Part& part : parts) {
+        TensorRequest request;
+        static_cast<protocol::JobEpoch&>(request) = {what.job, what.epoch};
+        request.step = what.step;
+        std::vector<std::vector<std::byte>> tensors;
+        std::vector<std::span<std::byte>> buffers;
+        for (const protocol::TensorFacts& facts : part.tensors) {
+          SUANLI_ASSIGN_OR_RETURN(const Bytes size, layout.size_of(facts.name, recorder->state()));
+          if (facts.bytes != size)
+            return suanli::fail(ErrorCode::protocol,
+                                "worker " + part.holder + " offers " + std::to_string(facts.bytes.value()) + " bytes of tensor " +
+                                    facts.name + ", which has " + std::to_string(size.value()),
+                                "step " + std::to_string(what.step), "check that all workers run the same version of suanli");
+          request.names.push_back(facts.name);
+          tensors.emplace_back(static_cast<std::size_t>(facts.bytes.value()));
+        }
+        for (std::vector<std::byte>& tensor : tensors) buffers.emplace_back(tensor);
+        SUANLI_RETURN_IF_ERROR(desk_.fetch(*part.link, request, buffers));
+        for (std::size_t i = 0; i < tensors.size(); ++i) {
+          if (sha256(tensors[i]) != part.tensors[i].digest)
+            return suanli::fail(
+                ErrorCode::corrupt,
+                "tensor " + part.tensors[i].name + " of worker " + part.holder + " does not have the digest that it said",
+                "step " + std::to_string(what.step), "look at that machine's memory and network");
+          SUANLI_RETURN_IF_ERROR(layout.write(part.tensors[i].name, tensors[i], recorder->state()));
+        }
+      }
+      return recorder->save(what.step);
+    };
+    Status saved = save();
+    loop_.post([this, job = what.job, step = what.step, saved = std::move(saved)] {
+      if (!saved)
+        if (const auto found = jobs_.find(job); found != jobs_.end()) found->second.recorder->warn(saved.error());
+      perform(machine_->on_saved(job, step, saved, now()));
+    });
+  });
+}
+
+// The state that a job begins from, to its workers.
+Result<std::vector<SharedBytes>> PoolServer::give(const std::string& peer, const TensorRequest& request) {
+  const auto found = jobs_.find(request.job);
+  const auto view = machine_->job(request.job);
+  if (!view || view->epoch != request.epoch || std::ranges::find(view->workers, peer) == view->workers.end())
+    return suanli::fail(ErrorCode::unauthorised, "this worker has no part in the job", "job " + request.job,
+                        "wait to be given one");
+  if (found == jobs_.end() || !found->second.layout || found->second.recorder->steps_done() != request.step)
+    return suanli::fail(ErrorCode::not_found, "the state of step " + std::to_string(request.step) + " is not kept here",
+                        "job " + request.job, "ask for the job's newest snapshot");
+  std::vector<SharedBytes> tensors;
+  for (const std::string& name : request.names) {
+    SUANLI_ASSIGN_OR_RETURN(std::vector<std::byte> bytes, found->second.layout->read(name, found->second.recorder->state()));
+    tensors.push_back(std::make_shared<const std::vector<std::byte>>(std::move(bytes)));
+  }
+  return tensors;
+}
+
+// ---- jobs
+
+Result<protocol::JobId> PoolServer::submit(std::shared_ptr<RunRecorder> recorder, std::int64_t least_workers,
+                                           std::optional<protocol::JobId> given) {
+  Result<protocol::JobId> id = tl::unexpected(Error{ErrorCode::interrupted, "the coordinator has ended", "pool", ""});
+  loop_.run_and_wait([&] {
+    const train::JobConfig& job = recorder->job();
+    protocol::JobRequest request;
+    request.id = given ? *given : "job-" + std::to_string(++submitted_);
+    request.name = job.run.dir;
+    request.job_file = train::print_job(job);
+    request.dataset = data::print_dataset(recorder->dataset().info());
+    request.last_step = job.train.steps;
+    if (recorder->steps_done() > 0) request.from_snapshot = recorder->steps_done();
+    request.snapshot_every = job.checkpoint.every;
+    request.least_workers = least_workers;
+    jobs_[request.id] = {recorder, std::nullopt};
+    {
+      const std::lock_guard lock(datasets_mutex_);
+      datasets_[request.id] = std::make_shared<data::FolderShards>(recorder->dataset().folder(), recorder->dataset().info());
+    }
+    const protocol::JobId own = request.id;
+    auto actions = machine_->on_submit(std::move(request), now());
+    if (!actions) {
+      jobs_.erase(own);
+      const std::lock_guard lock(datasets_mutex_);
+      datasets_.erase(own);
+      id = tl::unexpected(actions.error());
+      return;
+    }
+    id = own;
+    perform(std::move(*actions));
+  });
+  return id;
+}
+
+Status PoolServer::cancel(const protocol::JobId& job) {
+  Status cancelled = tl::unexpected(Error{ErrorCode::interrupted, "the coordinator has ended", "pool", ""});
+  loop_.run_and_wait([&] {
+    auto actions = machine_->on_cancel(job, now());
+    cancelled = actions ? Status() : Status(tl::unexpected(actions.error()));
+    if (actions) perform(std::move(*actions));
+  });
+  return cancelled;
+}
+
+std::optional<protocol::JobView> PoolServer::job(const protocol::JobId& job) {
+  std::optional<protocol::JobView> view;
+  loop_.run_and_wait([&] { view = machine_->job(job); });
+  return view;
+}
+
+void PoolServer::with(const std::function<void(const protocol::Coordinator&, protocol::Moment)>& look) {
+  loop_.run_and_wait([&] { look(*machine_, now()); });
+}
+
+}  // namespace suanli::pool

@@ -1,0 +1,127 @@
+// One worker's part of a job's steps: runs its stage's program in the order of the route table, sends what others wait for, adds
+// up sums with the replicas of its stage, and stops before state changes until the coordinator says commit.
+//
+//   auto runner = StageRunner::create(stage_job, exchange);
+//   for each step: Prepared prepared = runner->prepare(step, attempt);   // everything but the change of state
+//                  ... all workers have prepared ...                     runner->commit();
+//
+// A step whose sums did not fit (exact arithmetic) is prepared again by all workers, as the next attempt.
+// Lossless: with exact arithmetic, any placement ends with the bits of one machine (docs/formats/exact-arithmetic.md).
+//
+// One thread. Whatever an exchange or an input fails with is returned and ends the job; nothing is half committed unless commit()
+// itself fails.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "suanli/base/clock.h"
+#include "suanli/engine/executor.h"
+#include "suanli/graph/stage_graph.h"
+#include "suanli/meter/ledger.h"
+#include "suanli/meter/rate_cap.h"
+#include "suanli/pool/all_reduce.h"
+#include "suanli/pool/exchange.h"
+#include "suanli/route/route_table.h"
+
+namespace suanli::pool {
+
+struct StageJob {
+  graph::Graph graph;  // of the whole job's step
+  engine::Arithmetic arithmetic = engine::Arithmetic::f32;
+  std::uint64_t seed = 0;
+  route::RouteTable table;  // checked
+  WorkerIndex self = 0;     // holds a stage
+  int threads = 1;
+  Bytes memory_limit;                   // 0: none
+  std::optional<FlopsPerSecond> cap{};  // the most that this worker may compute in a second
+  // The inputs of a micro-batch (those that the stage reads are taken), and the step inputs. Valid until the next call.
+  std::function<Result<std::span<const engine::HostTensor>>(std::int64_t step, std::int64_t micro_batch)> inputs;
+  std::function<std::vector<engine::HostTensor>(std::int64_t step)> step_inputs;
+};
+
+struct Prepared {
+  bool must_repeat = false;
+  // Outputs of the whole job's graph that are scalars and are there before state changes: "loss", "grad_norm", ...
+  std::map<std::string, double> scalars;
+};
+
+class StageRunner {
+ public:
+  // Compiles the stage and gives its state the values of step 0. `exchange` outlives the runner. Errors: graph, no_memory.
+  static Result<std::unique_ptr<StageRunner>> create(StageJob job, Exchange& exchange, Clock& clock);
+
+  // `step` counts the steps done before it. `attempt` begins with 1.
+  Result<Prepared> prepare(std::int64_t step, std::int64_t attempt);
+  Status commit();
+
+  // A tensor of the stage's, by the name under which it travels (state_layout.h); between steps. Errors: mismatch (not held, or
+  // of another size).
+  Result<std::vector<std::byte>> read_state(const std::string& name);
+  Status write_state(const std::string& name, std::span<const std::byte> bytes);
+  Result<Bytes> size_of_state(const std::string& name);
+
+  const engine::Program& program() const { return executor_->program(); }
+  const graph::StageGraph& stage() const { return stage_; }
+  std::size_t stage_index() const { return stage_index_; }
+  // Seconds by cause, FLOPs, since the start.
+  const meter::Usage& usage() { return ledger_.usage(); }
+  Bytes sent() const { return sent_; }
+
+ private:
+  StageRunner(StageJob job, graph::StageGraph stage, Exchange& exchange, Clock& clock);
+  struct Arrival {
+    std::vector<std::vector<std::byte>> buffers;  // by port
+  };
+  using Key = std::pair<graph::Phase, std::int64_t>;
+
+  Label label(Purpose purpose, std::int64_t number, std::int64_t port) const;
+  bool takes_from_outside(const route::Work& work) const;
+  const std::vector<graph::Port>& ports_into(graph::Phase phase) const;
+  const std::vector<graph::Port>& ports_out_of(graph::Phase phase) const;
+  WorkerIndex source_of(const route::Work& work) const;
+  WorkerIndex target_of(const route::Work& work) const;
+  void post(const route::Work& work);
+  Result<std::vector<engine::HostTensor>> take(const route::Work& work);
+  Status run_work(const route::Work& work, int slot);
+  Status book_waiting(meter::Cause cause);
+  Status send_outputs(const route::Work& work, int slot);
+  Status run_order();
+  Status probe();
+  Status add_up_sums();
+  bool round_writes(int round) const;
+  void post_step_values(bool writing);
+  Status run_parts(bool writing);
+  Status send_step_values(std::size_t part);
+  Result<std::vector<engine::HostTensor>> take_step_values(int round);
+  WorkerIndex peer_for(int stage) const;
+  Result<const engine::State::Tensor*> find_state(const std::string& name);
+
+  StageJob job_;
+  graph::StageGraph stage_;
+  std::size_t stage_index_ = 0, rank_ = 0;
+  Exchange& exchange_;
+  meter::Ledger ledger_;
+  std::map<graph::Phase, meter::Work> work_;
+  std::unique_ptr<meter::RateCap> cap_;  // paces the device
+  Seconds waited_;                       // for it, of all threads together, as far as the ledger knows
+  std::unique_ptr<engine::Device> device_;
+  std::unique_ptr<engine::State> state_;
+  std::unique_ptr<engine::Executor> executor_;
+  // Of the step being made.
+  std::int64_t step_ = 0, attempt_ = 0;
+  bool is_void_ = false;  // sums of this or another stage did not fit: what is sent stands for nothing
+  std::map<Key, Arrival> arrivals_;
+  std::map<graph::NodeId, std::vector<std::byte>> step_values_;
+  std::vector<engine::HostTensor> given_;
+  Bytes sent_;
+};
+
+}  // namespace suanli::pool
