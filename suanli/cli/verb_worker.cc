@@ -24,7 +24,7 @@ constexpr Seconds kLook{0.2};
 
 struct Options {
   bool json = false, with_parent = false;
-  std::string join, listen, folder, name, place, links, memory, share, cap, hours;
+  std::string cache, join, listen, folder, name, place, links, memory, share, cap, hours;
   std::int64_t threads = 0;
 };
 
@@ -101,6 +101,10 @@ Result<pool::WorkerOptions> worker_of(const Options& options) {
     SUANLI_ASSIGN_OR_RETURN(const double bytes, parse_scaled(options.memory, "--memory"));
     worker.memory = Bytes(static_cast<std::int64_t>(bytes));
   }
+  if (!options.cache.empty()) {
+    SUANLI_ASSIGN_OR_RETURN(const double bytes, parse_scaled(options.cache, "--cache"));
+    worker.cache = Bytes(static_cast<std::int64_t>(bytes));
+  }
   if (!options.cap.empty()) {
     SUANLI_ASSIGN_OR_RETURN(const double cap, parse_scaled(options.cap, "--cap"));
     if (!(cap >= 1))
@@ -155,7 +159,8 @@ void add_worker(Verb root, Request& request) {
       "worker", "Lend this machine to a pool",
       "Joins a pool and computes the stages that its coordinator gives to this machine, until it is stopped. The first time it "
       "needs a token of the pool's operator; afterwards the folder holds a certificate. It only dials out, unless it is told to "
-      "listen; of two workers that exchange tensors one must listen. A worker runs typed graphs only, never foreign code.",
+      "listen; of two workers that exchange tensors one must listen, or a third that leads their bytes between them. A worker "
+      "runs typed graphs only, never foreign code.",
       {{"worker --join TOKEN", "the first time"},
        {"worker", "again, with what the folder holds"},
        {"worker --join TOKEN --listen 0.0.0.0:7001 --share 50% --memory 8G", "half of the machine; others may dial it"},
@@ -168,6 +173,8 @@ void add_worker(Verb root, Request& request) {
   verb.option("--share", options->share, "Part of cores and memory to lend, such as 50%", "PART");
   verb.option("--threads", options->threads, "Threads to compute with, instead of a share of the cores", 0, 4096);
   verb.option("--memory", options->memory, "The most memory to lend, such as 8G", "BYTES");
+  verb.option("--cache", options->cache, "The most that shards of datasets may take on disk, such as 50G [default: 20Gi]",
+              "BYTES");
   verb.option("--cap", options->cap, "The most to compute in a second, in FLOP/s, such as 50G; kept in every second", "RATE");
   verb.option("--hours", options->hours,
               "Part of the day in which to be in the pool, such as 22-07 or 22:30-07:15; when it ends the worker leaves, and "
@@ -176,7 +183,6 @@ void add_worker(Verb root, Request& request) {
   verb.option("--links", options->links,
               "Emulate the lines of this file between workers (docs/formats/links.md); --place names the own place", "FILE");
   verb.flag("--with-parent", options->with_parent, "End when the process that started this one ends");
-  verb.json_flag(options->json);
   on_chosen(verb, request, options, run_worker);
 }
 

@@ -195,34 +195,39 @@ std::shared_ptr<PeerShards> WorkerProcess::serve(const std::shared_ptr<net::Link
 }
 
 void WorkerProcess::dial_coordinator() {
-  node_->connect(coordinator_, {std::nullopt, net::Role::coordinator}, kDialDeadline,
-                 [this](Result<std::shared_ptr<net::Link>> link) {
-                   if (!link) {
-                     loop_.post([this, why = link.error()] { perform(machine_->on_lost(why, monotonic())); });
-                     return;
-                   }
-                   const std::shared_ptr<net::Link> own = *link;
-                   const auto shards =
-                       serve(own, "coordinator", [this, raw = own.get()](std::uint32_t kind, std::span<const std::byte> payload) {
-                         loop_.post([this, raw, kind, bytes = std::vector<std::byte>(payload.begin(), payload.end())] {
-                           if (coordinator_link_.get() != raw) return;
-                           const auto text = coordinator_texts_.add(kind, bytes);
-                           if (!text) return coordinator_link_->close(text.error());
-                           if (*text) on_coordinator_text(**text);
-                         });
-                       });
-                   own->on_closed([this, raw = own.get()](const Error& why) {
-                     loop_.post([this, raw, why] {
-                       if (coordinator_link_.get() != raw) return;
-                       coordinator_link_.reset();
-                       perform(machine_->on_lost(why, monotonic()));
-                     });
-                   });
-                   loop_.post([this, own, shards] {
-                     coordinator_shards_ = shards;
-                     on_coordinator(own);
-                   });
-                 });
+  const auto dialled = [this](Result<std::shared_ptr<net::Link>> link) {
+    if (link) return take_coordinator(std::move(*link));
+    loop_.post([this, why = link.error()] {
+      note("the coordinator is not reached: " + why.to_string());
+      perform(machine_->on_lost(why, monotonic()));
+    });
+  };
+  node_->connect(coordinator_, {std::nullopt, net::Role::coordinator}, kDialDeadline, dialled);
+}
+
+// On the reactor's thread, before the link starts.
+void WorkerProcess::take_coordinator(std::shared_ptr<net::Link> link) {
+  const net::Link* raw = link.get();
+  const auto shards = serve(link, "coordinator", [this, raw](std::uint32_t kind, std::span<const std::byte> payload) {
+    loop_.post([this, raw, kind, bytes = std::vector<std::byte>(payload.begin(), payload.end())] {
+      if (coordinator_link_.get() != raw) return;
+      const auto text = coordinator_texts_.add(kind, bytes);
+      if (!text) return coordinator_link_->close(text.error());
+      if (*text) on_coordinator_text(**text);
+    });
+  });
+  link->on_closed([this, raw](const Error& why) {
+    loop_.post([this, raw, why] {
+      if (coordinator_link_.get() != raw) return;
+      coordinator_link_.reset();
+      note("the coordinator is gone: " + printable(why.message, 300));
+      perform(machine_->on_lost(why, monotonic()));
+    });
+  });
+  loop_.post([this, link = std::move(link), shards] {
+    coordinator_shards_ = shards;
+    on_coordinator(link);
+  });
 }
 
 void WorkerProcess::on_coordinator(std::shared_ptr<net::Link> link) {
@@ -247,7 +252,22 @@ void WorkerProcess::on_coordinator_text(const TextReader::Text& text) {
     link->close(message.error());
     return perform(machine_->on_lost(message.error(), monotonic()));
   }
+  note(*message);
   perform(machine_->on_message(*message, monotonic()));
+}
+
+void WorkerProcess::note(const std::string& line) const {
+  if (options_.log) options_.log(line);
+}
+
+void WorkerProcess::note(const protocol::ToWorker& message) const {
+  if (const auto* welcome = std::get_if<protocol::Welcome>(&message))
+    note("in pool '" + printable(welcome->pool, 60) + "' as member " + std::to_string(welcome->member) + ", waiting for work");
+  if (const auto* assign = std::get_if<protocol::Assign>(&message))
+    note(printable(assign->job, 60) + ": has a part for this machine, and " + std::to_string(assign->peers.size()) + " others");
+  if (const auto* begin = std::get_if<protocol::Begin>(&message)) note(printable(begin->job, 60) + ": runs");
+  if (const auto* stop = std::get_if<protocol::Stop>(&message))
+    note(printable(stop->job, 60) + ": is over" + (stop->error ? ": " + printable(stop->error->message, 300) : ""));
 }
 
 void WorkerProcess::say(const protocol::ToCoordinator& message) {

@@ -58,8 +58,12 @@ class WorkerProcess {
   void perform(protocol::WorkerActions actions);
   void perform_one(protocol::WorkerAction& action);
   void dial_coordinator();
+  void take_coordinator(std::shared_ptr<net::Link> link);
   void on_coordinator(std::shared_ptr<net::Link> link);
   void on_coordinator_text(const TextReader::Text& text);
+  // Tells the owner what a message means for this machine.
+  void note(const protocol::ToWorker& message) const;
+  void note(const std::string& line) const;
   void meet(const protocol::Peers& news);
   struct Peer {
     protocol::PeerRoute route;
