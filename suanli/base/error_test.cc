@@ -1,4 +1,5 @@
 #include "suanli/base/error.h"
+#include "suanli/base/error_name.h"
 
 #include <gtest/gtest.h>
 
@@ -21,6 +22,7 @@ TEST(Error, EveryCodeHasItsOwnNameAMeaningAndANonZeroExitCode) {
   std::set<std::string_view> names;
   for (ErrorCode code : kAllCodes) {
     EXPECT_TRUE(names.insert(name_of(code)).second) << name_of(code);
+    EXPECT_EQ(error_code_named(name_of(code)), code);
     EXPECT_FALSE(meaning_of(code).empty()) << name_of(code);
     EXPECT_GT(exit_code_of(code), 0) << name_of(code);
     EXPECT_LT(exit_code_of(code), 126) << name_of(code);  // above, shells give their own meaning

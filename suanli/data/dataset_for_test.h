@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "suanli/base/file.h"
@@ -11,8 +12,10 @@ namespace suanli::data {
 
 // A dataset in an existing folder whose shards hold these texts, each of them one document.
 inline DatasetInfo write_dataset_for_test(const std::string& folder, const std::vector<std::string>& train,
-                                          const std::vector<std::string>& valid = {}) {
+                                          const std::vector<std::string>& valid = {},
+                                          std::vector<SourceEntry> sources = {}) {
   DatasetInfo info;
+  info.sources = std::move(sources);
   for (const Split split : kSplits) {
     const auto& texts = split == Split::train ? train : valid;
     for (std::size_t i = 0; i < texts.size(); ++i) {

@@ -7,6 +7,7 @@
 #include <filesystem>
 
 #include "suanli/base/test_folder.h"
+#include "suanli/data/dataset_for_test.h"
 
 namespace suanli::data {
 namespace {
@@ -17,20 +18,7 @@ using ::testing::HasSubstr;
 // A dataset whose training shards hold these texts.
 DatasetInfo make_dataset(const std::string& folder, const std::vector<std::string>& train,
                          const std::vector<std::string>& valid = {}) {
-  DatasetInfo info;
-  for (const Split split : kSplits) {
-    const auto& texts = split == Split::train ? train : valid;
-    for (std::size_t i = 0; i < texts.size(); ++i) {
-      const std::string name = std::string(name_of(split)) + "-" + std::to_string(i) + ".shard";
-      ShardWriter writer = *ShardWriter::create(folder + "/" + name, kByteVocab);
-      EXPECT_TRUE(writer.append_bytes(as_bytes(texts[i])));
-      const ShardInfo shard = *writer.finish();
-      info.of(split).push_back({name, shard.digest, shard.tokens, shard.documents});
-    }
-  }
-  info.sources = {{"a.txt", 9, 1}};
-  EXPECT_TRUE(write_file_atomic(dataset_file(folder), as_bytes(print_dataset(info))));
-  return info;
+  return write_dataset_for_test(folder, train, valid, {{"a.txt", 9, 1}});
 }
 
 std::string replaced(std::string text, const std::string& from, const std::string& to) {

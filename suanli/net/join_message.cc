@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "suanli/base/error_name.h"
 #include "suanli/base/text.h"
 #include "suanli/net/wire.h"
 
@@ -113,7 +114,7 @@ Result<JoinAnswer> parse_answer(std::span<const std::byte> body) {
   if (refused == 1) {
     const std::string code = reader.text(1, 64), sentence = reader.text(2, kMostSentenceBytes),
                       next_step = reader.text(2, kMostSentenceBytes);
-    answer.refusal = Error{error_code_of(code).value_or(ErrorCode::unauthorised), printable(sentence, 400), "join",
+    answer.refusal = Error{error_code_named(code).value_or(ErrorCode::unauthorised), printable(sentence, 400), "join",
                            printable(next_step, 400)};
   } else {
     answer.certificate = reader.text(2, kMostPemBytes);

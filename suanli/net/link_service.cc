@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "suanli/base/error_name.h"
 #include "suanli/base/text.h"
 #include "suanli/net/frame.h"
 #include "suanli/net/wire.h"
@@ -56,7 +57,7 @@ Result<Answer> parse_answer_to_question(std::span<const std::byte> payload) {
   } else {
     const std::string code = reader.text(1, 64), sentence = reader.text(2, kMostSentenceBytes),
                       next_step = reader.text(2, kMostSentenceBytes);
-    answer.text = tl::unexpected(Error{error_code_of(code).value_or(ErrorCode::unreachable), printable(sentence, 400), "peer",
+    answer.text = tl::unexpected(Error{error_code_named(code).value_or(ErrorCode::unreachable), printable(sentence, 400), "peer",
                                        printable(next_step, 400)});
   }
   if (outcome > 1 || !reader.is_complete()) return broken();

@@ -69,7 +69,4 @@ class WireReader {
   bool good_ = true;
 };
 
-// The code of this name, if there is one: codes travel by name, since their numbers are not stable.
-std::optional<ErrorCode> error_code_of(std::string_view name);
-
 }  // namespace suanli::net

@@ -4,6 +4,7 @@
 #include <limits>
 #include <utility>
 
+#include "suanli/base/error_name.h"
 #include "suanli/base/text.h"
 #include "suanli/model/strict_json.h"
 
@@ -131,17 +132,6 @@ tl::unexpected<Error> unreadable(const std::string& what, const std::string& pla
 
 std::string dump(const ordered_json& object) { return object.dump(-1, ' ', false, ordered_json::error_handler_t::replace); }
 
-ErrorCode code_of(std::string_view name) {
-  constexpr ErrorCode kCodes[] = {
-#define SUANLI_ERROR_CODE(code, exit_code, when) ErrorCode::code,
-#include "suanli/base/error_codes.def"
-#undef SUANLI_ERROR_CODE
-  };
-  for (const ErrorCode code : kCodes)
-    if (suanli::name_of(code) == name) return code;
-  return ErrorCode::protocol;
-}
-
 }  // namespace
 
 std::string_view name_of(Ask ask) {
@@ -184,8 +174,9 @@ ordered_json json_of(const Error& error) {
 }
 
 Error error_of(const json& object) {
-  return {code_of(object.at("code").get<std::string>()), object.at("message").get<std::string>(),
-          object.at("place").get<std::string>(), object.at("next_step").get<std::string>()};
+  return {error_code_named(object.at("code").get<std::string>()).value_or(ErrorCode::protocol),
+          object.at("message").get<std::string>(), object.at("place").get<std::string>(),
+          object.at("next_step").get<std::string>()};
 }
 
 std::string print_answer(const Result<ordered_json>& answer) {

@@ -127,7 +127,7 @@ Result<std::shared_ptr<JobRunner::Job>> JobRunner::make_job(JobNeeds needs) {
   SUANLI_ASSIGN_OR_RETURN(job->runner, StageRunner::create(std::move(stage), *job->exchange, real_clock()));
   const auto reads = [&](std::string_view name) { return job->runner->stage().graph.find(name) != graph::kNoNode; };
   if (reads("tokens") || reads("targets")) {
-    SUANLI_ASSIGN_OR_RETURN(job->feed, needs.make_feed(assign, job->config));
+    SUANLI_ASSIGN_OR_RETURN(job->feed, needs.make_feed(assign, job->config, job->runner->order()));
   }
   SUANLI_RETURN_IF_ERROR(restore(*job, needs));
   return job;

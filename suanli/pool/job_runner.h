@@ -42,7 +42,9 @@ struct JobNeeds {
   std::map<WorkerIndex, std::shared_ptr<net::Link>> links;  // to all peers of the job
   std::shared_ptr<net::Link> coordinator;
   // Made when the stage reads samples. `rows` are those of a micro-batch.
-  std::function<Result<std::unique_ptr<SampleFeed>>(const protocol::Assign&, const train::JobConfig&)> make_feed;
+  std::function<Result<std::unique_ptr<SampleFeed>>(const protocol::Assign&, const train::JobConfig&,
+                                                    const route::WorkerOrder& own)>
+      make_feed;
   int threads = 1;
   Bytes memory_limit;
   std::optional<FlopsPerSecond> cap{};  // the most to compute in a second

@@ -171,7 +171,7 @@ Result<train::TrainReport> train_on_local_pool(const train::JobConfig& job, cons
     SUANLI_ASSIGN_OR_RETURN(WorkerChild child, WorkerChild::start(command, logs + "/worker-" + number + ".log"));
     children.push_back(std::move(child));
   }
-  recorder->announce(pool.workers, threads * pool.workers);
+  recorder->announce(threads * pool.workers);
 
   std::optional<Error> failure;
   const auto look_after = [&] {

@@ -234,7 +234,7 @@ void PoolServer::announce(const protocol::JobId& job) {
   std::int64_t threads = 0;
   for (const protocol::WorkerView& worker : machine_->workers(now()))
     if (std::ranges::find(view->workers, worker.peer) != view->workers.end()) threads += worker.hello.cores;
-  jobs_.at(job).recorder->announce(static_cast<int>(view->workers.size()), static_cast<int>(threads));
+  jobs_.at(job).recorder->announce(static_cast<int>(threads));
 }
 
 // Fetches each tensor from its first holder, beside the loop.

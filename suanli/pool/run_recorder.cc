@@ -112,9 +112,8 @@ Result<std::unique_ptr<RunRecorder>> RunRecorder::create(const train::JobConfig&
   return recorder;
 }
 
-void RunRecorder::announce(int workers, int threads) {
+void RunRecorder::announce(int threads) {
   const std::lock_guard lock(mutex_);
-  (void)workers;
   if (std::exchange(is_announced_, true)) return;
   info_.threads = threads;
   info_.setup = clock_->now() - begun_;

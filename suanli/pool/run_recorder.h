@@ -36,7 +36,7 @@ class RunRecorder {
   std::int64_t steps_done() const { return meta_.step; }
 
   // As the run begins; later calls do nothing.
-  void announce(int workers, int threads);
+  void announce(int threads);
   void on_step(const protocol::StepFacts& facts);
   // The state is that after `step`: evaluates it (with eval.every = 0 the last one only) and keeps a snapshot.
   Status save(std::int64_t step);

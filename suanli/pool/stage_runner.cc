@@ -6,6 +6,7 @@
 
 #include "suanli/base/text.h"
 #include "suanli/engine/compile.h"
+#include "suanli/pool/state_layout.h"
 
 namespace suanli::pool {
 
@@ -148,16 +149,15 @@ Status StageRunner::send_outputs(const Work& work, int slot) {
 
 // All of this worker's micro-batches, in the order of the table.
 Status StageRunner::run_order() {
-  const route::WorkerOrder& order = job_.table.orders[static_cast<std::size_t>(job_.self)];
   std::vector<int> free_slots;
-  for (int slot = order.slots; slot-- > 0;) free_slots.push_back(slot);
+  for (int slot = order().slots; slot-- > 0;) free_slots.push_back(slot);
   std::map<std::int64_t, int> slot_of;
   std::size_t next_to_post = 0, posted = 0, taken = 0;
   executor_->begin_step();
-  for (const Work& work : order.work) {
-    for (; next_to_post < order.work.size() && posted < taken + static_cast<std::size_t>(job_.table.credits); ++next_to_post)
-      if (takes_from_outside(order.work[next_to_post])) {
-        post(order.work[next_to_post]);
+  for (const Work& work : order().work) {
+    for (; next_to_post < order().work.size() && posted < taken + static_cast<std::size_t>(job_.table.credits); ++next_to_post)
+      if (takes_from_outside(order().work[next_to_post])) {
+        post(order().work[next_to_post]);
         ++posted;
       }
     {
@@ -356,8 +356,8 @@ Status StageRunner::commit() {
 // ---- state
 
 Result<const engine::State::Tensor*> StageRunner::find_state(const std::string& name) {
-  const std::string exponents = std::string(engine::kExponents) + "/" + std::to_string(stage_index_);
-  const engine::State::Tensor* tensor = state_->find(name == exponents ? std::string(engine::kExponents) : name);
+  const engine::State::Tensor* tensor =
+      state_->find(name == exponents_name(stage_index_) ? std::string(engine::kExponents) : name);
   if (tensor == nullptr)
     return fail(ErrorCode::mismatch, "stage " + std::to_string(stage_index_) + " holds no tensor of this name", name);
   return tensor;

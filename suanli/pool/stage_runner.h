@@ -71,6 +71,7 @@ class StageRunner {
   const engine::Program& program() const { return executor_->program(); }
   const graph::StageGraph& stage() const { return stage_; }
   std::size_t stage_index() const { return stage_index_; }
+  const route::WorkerOrder& order() const { return job_.table.orders[static_cast<std::size_t>(job_.self)]; }
   // Seconds by cause, FLOPs, since the start.
   const meter::Usage& usage() { return ledger_.usage(); }
   Bytes sent() const { return sent_; }

@@ -172,7 +172,7 @@ Result<Trained> train_together(const TestJob& job, const route::RouteTable& tabl
   for (std::int64_t step = 0; step < job.steps; ++step) {
     if (step == job.misfit_before)
       for (const auto& runner : runners) {
-        const std::string name = std::string(engine::kExponents) + "/" + std::to_string(runner->stage_index());
+        const std::string name = exponents_name(runner->stage_index());
         EXPECT_TRUE(runner->write_state(name, made_too_small(runner->read_state(name).value())));
       }
     bool again = true;

@@ -41,8 +41,8 @@ Result<StateLayout> StateLayout::create(const graph::Graph& graph, const graph::
     if (is_exact) {
       for (std::size_t i = 0; i < sums.size(); ++i)
         if (std::ranges::binary_search(stage.nodes, sums[i])) places.push_back(i);
-      held.push_back(layout.exponents_name(s));
-      owned.push_back(layout.exponents_name(s));
+      held.push_back(exponents_name(s));
+      owned.push_back(exponents_name(s));
     }
     layout.owned_.push_back(std::move(owned));
     layout.held_.push_back(std::move(held));
@@ -51,7 +51,7 @@ Result<StateLayout> StateLayout::create(const graph::Graph& graph, const graph::
   return layout;
 }
 
-std::string StateLayout::exponents_name(std::size_t stage) const { return prefix() + std::to_string(stage); }
+std::string exponents_name(std::size_t stage) { return prefix() + std::to_string(stage); }
 
 const std::vector<std::size_t>* StateLayout::exponents_of(std::string_view name) const {
   if (!name.starts_with(prefix())) return nullptr;

@@ -19,6 +19,9 @@ namespace suanli::pool {
 // Sums over micro-batches that count, ascending: the elements of engine::kExponents on one machine, in order.
 std::vector<graph::NodeId> live_sums(const graph::Graph& graph);
 
+// The name under which a stage's exponents travel.
+std::string exponents_name(std::size_t stage);
+
 class StateLayout {
  public:
   // Errors are those of graph::stages.
@@ -27,7 +30,6 @@ class StateLayout {
   // What a stage answers for, and what it holds; names as they travel.
   const std::vector<std::string>& owned(std::size_t stage) const { return owned_.at(stage); }
   const std::vector<std::string>& held(std::size_t stage) const { return held_.at(stage); }
-  std::string exponents_name(std::size_t stage) const;
 
   // Bytes that a tensor of this name has. Error mismatch: there is none.
   Result<Bytes> size_of(std::string_view name, engine::State& whole) const;

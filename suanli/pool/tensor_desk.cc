@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "suanli/base/error_name.h"
 #include "suanli/model/strict_json.h"
 
 namespace suanli::pool {
@@ -41,14 +42,6 @@ bool take_text(const Json& json, const char* key, std::string& text, std::size_t
   if (found == json.end() || !found->is_string()) return false;
   text = found->get<std::string>();
   return text.size() <= most;
-}
-
-std::optional<ErrorCode> error_code_from_name(std::string_view name) {
-#define SUANLI_ERROR_CODE(each, exit_code, when) \
-  if (name == #each) return ErrorCode::each;
-#include "suanli/base/error_codes.def"
-#undef SUANLI_ERROR_CODE
-  return std::nullopt;
 }
 
 // Tensors that a link may be asked for at once; it takes 4,096 transfers in all.
@@ -115,7 +108,7 @@ Result<TensorRefusal> parse_tensor_refusal(std::string_view text, const std::str
   if (json.size() != 5) return refused(place, "(unknown)");
   if (!take_number(json, "number", refusal.number)) return refused(place, "number");
   if (!take_text(json, "code", code, kMostNameBytes)) return refused(place, "code");
-  const auto known = error_code_from_name(code);
+  const auto known = error_code_named(code);
   if (!known) return refused(place, "code");
   refusal.error.code = *known;
   for (const auto& [key, field] : {std::pair<const char*, std::string*>{"message", &refusal.error.message},

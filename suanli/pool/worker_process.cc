@@ -15,7 +15,6 @@
 #include "suanli/pool/owner_hours.h"
 #include "suanli/pool/reachable_address.h"
 #include "suanli/pool/shard_feed.h"
-#include "suanli/route/route_json.h"
 #include "suanli/train/run_folder.h"
 
 namespace suanli::pool {
@@ -456,9 +455,8 @@ void WorkerProcess::try_prepare() {
   JobNeeds needs{.assign = assign,
                  .links = std::move(links),
                  .coordinator = coordinator_link_,
-                 .make_feed = [this, sources, self = assign.index](
-                                  const protocol::Assign& job,
-                                  const train::JobConfig& config) { return make_feed(job, config, sources, self); },
+                 .make_feed = [this, sources](const protocol::Assign& job, const train::JobConfig& config,
+                                              const route::WorkerOrder& order) { return make_feed(job, config, sources, order); },
                  .threads = options_.threads,
                  .memory_limit = options_.memory,
                  .cap = options_.cap};
@@ -484,10 +482,9 @@ class CachedFeed final : public SampleFeed {
 
 Result<std::unique_ptr<SampleFeed>> WorkerProcess::make_feed(const protocol::Assign& assign, const train::JobConfig& job,
                                                              std::vector<std::shared_ptr<data::ShardSource>> sources,
-                                                             WorkerIndex self) {
+                                                             const route::WorkerOrder& order) {
   const std::string place = "job " + assign.job;
   SUANLI_ASSIGN_OR_RETURN(data::DatasetInfo info, data::parse_dataset(assign.dataset, place + ", dataset"));
-  SUANLI_ASSIGN_OR_RETURN(const route::RouteTable table, route::parse_route_table(assign.route, place + ", route table"));
   SUANLI_ASSIGN_OR_RETURN(const auto numbers, data::WindowNumbers::create(info, data::Split::train, job.model.context, place));
   SUANLI_ASSIGN_OR_RETURN(
       const data::Sampler sampler,
@@ -498,7 +495,7 @@ Result<std::unique_ptr<SampleFeed>> WorkerProcess::make_feed(const protocol::Ass
   SUANLI_ASSIGN_OR_RETURN(auto feed, ShardFeed::create(std::move(info), job.model.context, sampler, job.train.batch, *cache_,
                                                        std::move(sources), std::move(how)));
   std::vector<std::int64_t> mine;
-  for (const route::Work& work : table.orders.at(static_cast<std::size_t>(self)).work)
+  for (const route::Work& work : order.work)
     if (work.phase == graph::Phase::forward) mine.push_back(work.micro_batch);
   feed->will_need(assign.begin_step - 1, std::move(mine));
   return std::make_unique<CachedFeed>(std::move(feed));

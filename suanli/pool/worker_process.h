@@ -81,7 +81,8 @@ class WorkerProcess {
   void probe(const std::string& id, Peer& peer);
   void renew_certificate();
   Result<std::unique_ptr<SampleFeed>> make_feed(const protocol::Assign& assign, const train::JobConfig& job,
-                                                std::vector<std::shared_ptr<data::ShardSource>> sources, WorkerIndex self);
+                                                std::vector<std::shared_ptr<data::ShardSource>> sources,
+                                                const route::WorkerOrder& order);
   void try_prepare();
   void tick();
   void report_lines();

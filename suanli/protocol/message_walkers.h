@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "suanli/base/error_name.h"
 #include "suanli/base/text.h"
 #include "suanli/protocol/message_fields.h"
 
@@ -201,10 +202,7 @@ class Reader {
     value = *digest;
   }
   static void read(const Json& json, ErrorCode& value, ErrorName) {
-#define SUANLI_ERROR_CODE(name, exit_code, when) \
-  if (text(json) == #name) return void(value = ErrorCode::name);
-#include "suanli/base/error_codes.def"
-#undef SUANLI_ERROR_CODE
+    if (const auto code = error_code_named(text(json))) return void(value = *code);
     throw Refusal{{}, "is '" + printable(text(json)) + "', which is no error code"};
   }
   template <typename E, std::size_t N>
