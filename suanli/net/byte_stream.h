@@ -6,6 +6,7 @@
 #include <functional>
 #include <memory>
 #include <span>
+#include <utility>
 
 #include "suanli/base/error.h"
 #include "suanli/net/certificate.h"
@@ -19,12 +20,28 @@ class ByteStream {
   // peer refused us), protocol (what came is no TLS). A write that gave 0 must be tried again with as many bytes or more.
   virtual Result<std::size_t> read_some(std::span<std::byte> into) = 0;
   virtual Result<std::size_t> write_some(std::span<const std::byte> from) = 0;
+  // Between the two calls bytes that were written may be held back, to go out with those that follow; uncork() sends them, now or
+  // as soon as the connection takes them. Not nested.
+  virtual void cork() {}
+  virtual void uncork() {}
   // Calls once, when a try may succeed (or fail for good). One waiter per direction; never called from inside the call.
   virtual void when_readable(std::function<void()> call) = 0;
   virtual void when_writable(std::function<void()> call) = 0;
   // Ends the connection at once; waiters are dropped.
   virtual void close() = 0;
   virtual const Certificate& peer() const = 0;
+};
+
+// Corks a stream for as long as it lives.
+class Corked {
+ public:
+  explicit Corked(std::shared_ptr<ByteStream> stream) : stream_(std::move(stream)) { stream_->cork(); }
+  ~Corked() { stream_->uncork(); }
+  Corked(const Corked&) = delete;
+  Corked& operator=(const Corked&) = delete;
+
+ private:
+  const std::shared_ptr<ByteStream> stream_;
 };
 
 }  // namespace suanli::net

@@ -6,8 +6,8 @@
 //
 // A tensor starts when both ends have named its tag, in either order; post receives early and no round trip is waited for.
 // `done` of a send comes when the peer has the whole tensor. Chunks of all tensors share the data streams; messages and what
-// steers the transfers have a stream of their own and never wait behind bulk. Memory: the callers' buffers, one record of 16 KiB
-// for each stream, and a few dozen bytes for each transfer.
+// steers the transfers have a stream of their own and never wait behind bulk. Memory: the callers' buffers, a record of 16 KiB
+// for each stream and up to 130 KiB of ciphertext for one that carries bulk, and a few dozen bytes for each transfer.
 //
 // Any thread may call. Handlers and `done` run on the reactor's thread and must not block. When the link ends (closed here or
 // there, lost, silent, or the peer broke the protocol), every transfer fails with the reason; a new link starts afresh.

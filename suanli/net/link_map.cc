@@ -49,9 +49,10 @@ class LinkMapReader {
       return fail(ErrorCode::config, "the file names no place", place_, "write [[place]], and its name below it");
     SUANLI_RETURN_IF_ERROR(each("link", [this](const toml::table& table) { return read_link(table); }));
     SUANLI_RETURN_IF_ERROR(each("outage", [this](const toml::table& table) { return read_outage(table); }));
-    for (const auto& [key, node] : file_)
-      if (key != "place" && key != "link" && key != "outage")
-        return unknown(std::string(key.str()), key.source(), {"place", "link", "outage"});
+    if (const toml::node* node = file_.get("coordinator")) {
+      SUANLI_ASSIGN_OR_RETURN(map_.coordinator_, place_named(*node));
+    }
+    SUANLI_RETURN_IF_ERROR(check_keys(file_, {"coordinator", "place", "link", "outage"}));
     return std::move(map_);
   }
 
@@ -222,6 +223,12 @@ Result<LinkMap> LinkMap::parse(std::string_view toml, const std::string& place) 
 Result<LinkMap> LinkMap::load(const std::string& path) {
   SUANLI_ASSIGN_OR_RETURN(const std::string toml, read_file(path, kMostFileBytes));
   return parse(toml, path);
+}
+
+std::optional<std::size_t> LinkMap::find(std::string_view name) const {
+  const auto found = std::ranges::find(places_, name, &Place::name);
+  if (found == places_.end()) return std::nullopt;
+  return static_cast<std::size_t>(found - places_.begin());
 }
 
 std::size_t LinkMap::place_of_worker(std::size_t index) const {

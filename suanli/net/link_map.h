@@ -1,5 +1,6 @@
 // Places and the lines between them, as a file: what `--links FILE` emulates (docs/formats/links.md).
 //
+//   coordinator = "tokyo"            # the first place unless given
 //   [[place]]
 //   name = "tokyo"
 //   [[link]]
@@ -12,6 +13,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -37,6 +39,10 @@ class LinkMap {
   const std::vector<Place>& places() const { return places_; }
   // Index of the place where worker `index` of a run lies: the first place takes its `workers`, then the next, and round again.
   std::size_t place_of_worker(std::size_t index) const;
+  // Index of the place where the pool's coordinator lies: the one that the file names, or that of worker 0.
+  std::size_t place_of_coordinator() const { return coordinator_; }
+  // Index of the place of this name; nothing: there is none.
+  std::optional<std::size_t> find(std::string_view name) const;
   // The line from one place to another (indices), or inside one; no delay and no limit if the file says nothing of it. The seed
   // differs for each direction.
   LineOptions line(std::size_t from, std::size_t to) const;
@@ -52,6 +58,7 @@ class LinkMap {
   };
   friend class LinkMapReader;
   std::vector<Place> places_;
+  std::size_t coordinator_ = 0;
   std::vector<Entry> links_;
   std::vector<std::pair<Entry, Outage>> outages_;
 };

@@ -20,6 +20,8 @@ TEST(LinkMap, TheExampleIsGood) {
     }
   EXPECT_EQ(map->line(0, 1).delay, Seconds(0.033));
   EXPECT_EQ(map->line(1, 0).rate, BytesPerSecond(1e8));
+  EXPECT_EQ(map->places()[map->place_of_coordinator()].name, "oregon");
+  for (std::size_t place = 0; place < 8; ++place) EXPECT_LT(map->line(place, place).delay, Seconds(0.001));
 }
 
 TEST(LinkMap, DirectionsDefaultsAndOutages) {
@@ -45,6 +47,14 @@ TEST(LinkMap, DirectionsDefaultsAndOutages) {
   EXPECT_THAT(places, testing::ElementsAre(0, 1, 1, 2, 0, 1));
 }
 
+TEST(LinkMap, TheCoordinatorLiesWhereTheFileSays) {
+  EXPECT_EQ(LinkMap::parse(kPlaces, "f")->place_of_coordinator(), 0U);
+  const auto map = LinkMap::parse("coordinator = \"c\"\n" + kPlaces, "f").value();
+  EXPECT_EQ(map.place_of_coordinator(), 2U);
+  EXPECT_EQ(map.find("b"), 1U);
+  EXPECT_EQ(map.find("x"), std::nullopt);
+}
+
 TEST(LinkMap, WhatTheFileDoesNotNameHasNoLimit) {
   const auto map = LinkMap::parse(kPlaces, "f").value();
   EXPECT_EQ(map.line(0, 1).rate, BytesPerSecond(0));
@@ -59,6 +69,9 @@ TEST(LinkMap, ErrorsNameTheLineAndWhatToDo) {
       {kPlaces + "[[place]]\nname = \"a\"\n", "stands there twice"},
       {kPlaces + "[[place]]\nname = \"d\"\nworkers = 0\n", "a count"},
       {kPlaces + "[[lnik]]\n", "did you mean 'link'"},
+      {"coordinator = \"x\"\n" + kPlaces, "no place 'x'"},
+      {"coordinator = 1\n" + kPlaces, "named by a text"},
+      {"coordinatr = \"a\"\n" + kPlaces, "did you mean 'coordinator'"},
       {kPlaces + "[[link]]\nbetween = [\"a\", \"x\"]\n", "no place 'x'"},
       {kPlaces + "[[link]]\nbetween = [\"a\"]\n", "two places"},
       {kPlaces + "[[link]]\nfrom = \"a\"\n", "'from' and 'to'"},

@@ -55,6 +55,7 @@ void LinkStream::pump() {
     self->waiting_to_write_ = false;
     self->pump();
   };
+  const Corked together(stream_);
   while (!pending_.empty() || next_record()) {
     if (given >= kBudgetBytes) {
       waiting_to_write_ = true;

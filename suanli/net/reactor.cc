@@ -7,7 +7,6 @@
 #include <asio/post.hpp>
 #include <asio/steady_timer.hpp>
 #include <chrono>
-#include <csignal>
 #include <cstdint>
 #include <ctime>
 #include <future>
@@ -22,14 +21,7 @@ struct Reactor::Guard {
 };
 
 Reactor::Reactor() : context_(std::make_unique<asio::io_context>(1)), guard_(new Guard{asio::make_work_guard(*context_)}) {
-  thread_ = std::thread([this] {
-    // OpenSSL writes to sockets with write(), which raises SIGPIPE in the writing thread when the peer has gone.
-    sigset_t pipe;
-    sigemptyset(&pipe);
-    sigaddset(&pipe, SIGPIPE);
-    pthread_sigmask(SIG_BLOCK, &pipe, nullptr);
-    context_->run();
-  });
+  thread_ = std::thread([this] { context_->run(); });
 }
 
 Reactor::~Reactor() {

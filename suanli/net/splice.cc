@@ -46,6 +46,7 @@ void Splice::watch() {
 void Splice::pump(Way& way) {
   std::size_t given = 0;
   const auto go_on = [self = shared_from_this(), &way] { self->pump(way); };
+  const Corked together(way.to);
   while (!closed_) {
     if (way.begin == way.end) {
       if (given >= kBudgetBytes) return reactor_.post(go_on);

@@ -13,6 +13,7 @@
 #include <cstring>
 
 #include "suanli/net/openssl.h"
+#include "suanli/net/socket_bio.h"
 
 namespace suanli::net {
 namespace {
@@ -96,6 +97,7 @@ const BIO_METHOD* inner_method() {
 struct TlsStream::Transport {
   explicit Transport(Reactor& reactor) : socket(reactor.context()) {}
   asio::ip::tcp::socket socket;
+  std::optional<SocketBio> wire;  // over a socket
   InnerStream inner;
   openssl::Connection tls;
 };
@@ -125,7 +127,8 @@ std::shared_ptr<TlsStream> TlsStream::create(Reactor& reactor, std::shared_ptr<c
     return stream;
   }
   stream->transport_->socket.native_non_blocking(true, error);
-  if (!stream->transport_->tls || SSL_set_fd(stream->transport_->tls.get(), socket) != 1) stream->close();
+  BIO* const bio = stream->transport_->wire.emplace(socket).make();
+  stream->use(bio);
   return stream;
 }
 
@@ -134,15 +137,18 @@ std::shared_ptr<TlsStream> TlsStream::create_over(Reactor& reactor, std::shared_
   std::shared_ptr<TlsStream> stream(new TlsStream(reactor, std::move(setup), side, std::move(place)));
   stream->transport_->inner.stream = std::move(inner);
   BIO* const bio = BIO_new(inner_method());
-  if (!bio || !stream->transport_->tls) {
-    BIO_free(bio);
-    stream->close();
-    return stream;
+  if (bio) {
+    BIO_set_data(bio, &stream->transport_->inner);
+    BIO_set_init(bio, 1);
   }
-  BIO_set_data(bio, &stream->transport_->inner);
-  BIO_set_init(bio, 1);
-  SSL_set_bio(stream->transport_->tls.get(), bio, bio);
+  stream->use(bio);
   return stream;
+}
+
+void TlsStream::use(BIO* bio) {
+  if (bio && transport_->tls) return SSL_set_bio(transport_->tls.get(), bio, bio);
+  BIO_free(bio);
+  close();
 }
 
 const Certificate& TlsStream::peer() const {
@@ -155,6 +161,7 @@ void TlsStream::close() {
   closed_ = true;
   deadline_.stop();
   handshake_done_ = nullptr;
+  if (transport_->wire) transport_->wire->gather(false);
   if (transport_->tls) SSL_shutdown(transport_->tls.get());  // tells the peer, if it can at once
   ERR_clear_error();
   // Both drop their waiters.
@@ -216,6 +223,30 @@ Result<std::size_t> TlsStream::write_some(std::span<const std::byte> from) {
   return std::size_t{0};
 }
 
+void TlsStream::cork() {
+  if (transport_->inner.stream) return transport_->inner.stream->cork();
+  if (transport_->wire) transport_->wire->gather(true);
+}
+
+void TlsStream::uncork() {
+  if (closed_) return;
+  if (transport_->inner.stream) return transport_->inner.stream->uncork();
+  SocketBio& wire = *transport_->wire;
+  wire.gather(false);
+  if (!wire.is_full()) wire.flush();
+  if (wire.holds()) flush_when_writable();
+}
+
+// Who wrote the bytes may have no more to write, and so wait for nothing.
+void TlsStream::flush_when_writable() {
+  if (std::exchange(waiting_to_flush_, true)) return;
+  wait(true, [this] {
+    waiting_to_flush_ = false;
+    transport_->wire->flush();
+    if (transport_->wire->holds()) flush_when_writable();
+  });
+}
+
 void TlsStream::wait(bool for_write, std::function<void()> call) {
   if (ByteStream* const inner = transport_->inner.stream.get()) {
     auto go_on = [self = shared_from_this(), call = std::move(call)] {
@@ -231,7 +262,8 @@ void TlsStream::wait(bool for_write, std::function<void()> call) {
 
 void TlsStream::when_readable(std::function<void()> call) {
   if (closed_) return;
-  if (SSL_has_pending(transport_->tls.get()) == 1 && !read_wants_write_) {
+  const bool has_some = SSL_has_pending(transport_->tls.get()) == 1 || (transport_->wire && transport_->wire->has_read_ahead());
+  if (has_some && !read_wants_write_) {
     reactor_.post([self = shared_from_this(), call = std::move(call)] {
       if (!self->closed_) call();
     });

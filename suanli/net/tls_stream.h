@@ -1,6 +1,6 @@
-// A ByteStream of TLS over a TCP socket: OpenSSL works on the socket's descriptor itself, Asio only tells when it is ready. (An
-// asio::ssl::stream copies all bytes once more, which costs a fifth of the rate.) Or over another ByteStream, such as one that a
-// relay carries: then OpenSSL reads and writes that stream, and who carries it sees ciphertext.
+// A ByteStream of TLS over a TCP socket: OpenSSL works on the socket's descriptor, with several records for one system call
+// (socket_bio.h); Asio only tells when it is ready. Or over another ByteStream, such as one that a relay carries: then OpenSSL
+// reads and writes that stream, and who carries it sees ciphertext.
 #pragma once
 
 #include <functional>
@@ -12,6 +12,8 @@
 #include "suanli/net/reactor.h"
 #include "suanli/net/tls_setup.h"
 #include "suanli/net/via.h"
+
+struct bio_st;
 
 namespace suanli::net {
 
@@ -39,6 +41,8 @@ class TlsStream final : public ByteStream, public std::enable_shared_from_this<T
 
   Result<std::size_t> read_some(std::span<std::byte> into) override;
   Result<std::size_t> write_some(std::span<const std::byte> from) override;
+  void cork() override;
+  void uncork() override;
   void when_readable(std::function<void()> call) override;
   void when_writable(std::function<void()> call) override;
   void close() override;
@@ -55,11 +59,14 @@ class TlsStream final : public ByteStream, public std::enable_shared_from_this<T
  private:
   struct Transport;
   TlsStream(Reactor& reactor, std::shared_ptr<const TlsSetup> setup, const TlsSide& side, std::string place);
+  // OpenSSL's way to what carries the connection, or null.
+  void use(bio_st* bio);
   void go_on_with_handshake();
   void finish_handshake(Status status);
   // What a call of OpenSSL that returned `result` <= 0 means; no error if it only has to wait.
   Status failure_of(int result, bool& wants_write);
   void wait(bool for_write, std::function<void()> call);
+  void flush_when_writable();
 
   Reactor& reactor_;
   std::string place_;
@@ -68,6 +75,7 @@ class TlsStream final : public ByteStream, public std::enable_shared_from_this<T
   TlsVerification verification_;
   std::unique_ptr<Transport> transport_;
   bool closed_ = false;
+  bool waiting_to_flush_ = false;
   bool read_wants_write_ = false, write_wants_read_ = false;  // in the middle of a change of keys
   Timer deadline_;
   std::function<void(Status)> handshake_done_;
