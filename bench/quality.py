@@ -16,11 +16,10 @@ import argparse
 import json
 import math
 import pathlib
-import statistics
-import subprocess
 import sys
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
+from paired_runs import ROOT, final_loss, summary, train
+
 TARGET = 0.003
 JOB = """[model]
 layers = 7
@@ -42,8 +41,6 @@ batches = 211
 [checkpoint]
 every = {steps}
 """
-# Half-widths of intervals of 95 % for a mean of n: quantiles of Student's t with n - 1 degrees of freedom.
-STUDENT = {2: 12.71, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365, 9: 2.306, 10: 2.262}
 
 
 def arguments():
@@ -60,37 +57,17 @@ def arguments():
     return parser.parse_args()
 
 
-def train(args, arithmetic, seed):
+def run_of(args, arithmetic, seed):
+    return pathlib.Path(args.runs) / ("%s-%s" % (arithmetic, seed))
+
+
+def train_one(args, arithmetic, seed):
     folder = pathlib.Path(args.runs)
     folder.mkdir(parents=True, exist_ok=True)
     job = folder / "job.toml"
     job.write_text(JOB.format(data=pathlib.Path(args.data).resolve(), steps=args.steps))
-    run = folder / ("%s-%s" % (arithmetic, seed))
-    words = [args.suanli, "train", str(job), "--run", str(run), "--set", "train.dtype=" + arithmetic, "--set", "train.seed=" + seed,
-             "--set", "run.threads=%d" % args.threads]
-    if (run / "run.json").exists():
-        words.append("--resume")
-    print("training", run, file=sys.stderr)
-    if subprocess.run(words, stdout=subprocess.DEVNULL).returncode != 0:
-        sys.exit("training %s did not finish; call again to go on" % run)
-
-
-def final_loss(args, arithmetic, seed):
-    path = pathlib.Path(args.runs) / ("%s-%s" % (arithmetic, seed)) / "metrics.jsonl"
-    if not path.exists():
-        return None
-    for line in open(path):
-        record = json.loads(line)
-        if record["kind"] == "eval" and record["step"] == args.steps:
-            return record["valid_loss"]
-    return None
-
-
-def summary(gaps):
-    mean = statistics.mean(gaps)
-    if len(gaps) < 2:
-        return mean, math.inf
-    return mean, STUDENT.get(len(gaps), 1.96) * statistics.stdev(gaps) / math.sqrt(len(gaps))
+    train(args.suanli, job, run_of(args, arithmetic, seed),
+          ["--set", "train.dtype=" + arithmetic, "--set", "train.seed=" + seed, "--set", "run.threads=%d" % args.threads])
 
 
 def main():
@@ -99,9 +76,9 @@ def main():
     if not args.report:
         for seed in seeds:
             for arithmetic in arithmetics:
-                if final_loss(args, arithmetic, seed) is None:
-                    train(args, arithmetic, seed)
-    losses = {(a, s): final_loss(args, a, s) for a in set(arithmetics) | {"f32"} for s in seeds}
+                if final_loss(run_of(args, arithmetic, seed), args.steps) is None:
+                    train_one(args, arithmetic, seed)
+    losses = {(a, s): final_loss(run_of(args, a, s), args.steps) for a in set(arithmetics) | {"f32"} for s in seeds}
     means = {}
     if not args.json:
         print("| arithmetic | seed | validation loss | against f32 |\n| --- | --- | --- | --- |")

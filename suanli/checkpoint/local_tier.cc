@@ -262,14 +262,26 @@ Status LocalTier::prune(int keep) {
       safe = safe || can_load(info.step);
       continue;
     }
-    // The rename takes it away at once; what follows may be interrupted.
-    const std::string removed = folder_of(info.step) + std::string(kRemoved);
-    SUANLI_RETURN_IF_ERROR(remove_folder(removed));
-    SUANLI_RETURN_IF_ERROR(rename_folder(folder_of(info.step), removed));
-    SUANLI_RETURN_IF_ERROR(sync_folder(folder_));
-    SUANLI_RETURN_IF_ERROR(remove_folder(removed));
-    good_.erase(info.step);
+    SUANLI_RETURN_IF_ERROR(take_away(info.step));
   }
+  return {};
+}
+
+Status LocalTier::remove(std::int64_t step) {
+  SUANLI_CHECK(access_ == Access::owner);
+  const std::scoped_lock lock(mutex_);
+  return exists(folder_of(step)) ? take_away(step) : Status();
+}
+
+// With the mutex.
+Status LocalTier::take_away(std::int64_t step) {
+  // The rename takes it away at once; what follows may be interrupted.
+  const std::string removed = folder_of(step) + std::string(kRemoved);
+  SUANLI_RETURN_IF_ERROR(remove_folder(removed));
+  SUANLI_RETURN_IF_ERROR(rename_folder(folder_of(step), removed));
+  SUANLI_RETURN_IF_ERROR(sync_folder(folder_));
+  SUANLI_RETURN_IF_ERROR(remove_folder(removed));
+  good_.erase(step);
   return {};
 }
 

@@ -27,6 +27,8 @@ class LocalTier final : public Tier {
   [[nodiscard]] Result<std::vector<SnapshotInfo>> list() const override;
   [[nodiscard]] Result<Snapshot> load(std::int64_t step, const TensorFilter& filter) const override;
   [[nodiscard]] Status prune(int keep) override;
+  // Removes the snapshot of this step, as prune() would. Its owner's, who knows of a newer one. Not there: nothing happens.
+  [[nodiscard]] Status remove(std::int64_t step);
 
   std::string folder_of(std::int64_t step) const;
 
@@ -44,6 +46,7 @@ class LocalTier final : public Tier {
   Status write_into(const std::string& folder, const Snapshot& snapshot) const;
   Status publish(const std::string& partial, std::int64_t step);
   bool can_load(std::int64_t step);
+  Status take_away(std::int64_t step);
   std::optional<Marks> marks_of(std::int64_t step) const;
 
   std::string folder_;

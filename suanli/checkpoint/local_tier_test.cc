@@ -205,6 +205,16 @@ TEST_F(LocalTierTest, PruneKeepsTheNewest) {
   EXPECT_THAT(folders(), ElementsAre("step-00000005"));
 }
 
+TEST_F(LocalTierTest, RemoveTakesOneAway) {
+  auto tier = open();
+  save(*tier, {1, 2, 3});
+  ASSERT_TRUE(tier->remove(2));
+  EXPECT_THAT(folders(), ElementsAre("step-00000001", "step-00000003"));
+  ASSERT_TRUE(tier->remove(2)) << "it is not there";
+  save(*tier, {2});
+  EXPECT_THAT(steps(*tier), ElementsAre(1, 2, 3));
+}
+
 TEST_F(LocalTierTest, PruneNeverRemovesTheOnlyLoadableSnapshot) {
   auto tier = open();
   save(*tier, {1, 2, 3, 4});

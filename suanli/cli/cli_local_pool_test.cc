@@ -1,6 +1,8 @@
 // `suanli train --on local:N` through the built command: workers are processes, linked under TLS over loopback.
 #include <gmock/gmock.h>
 
+#include <map>
+
 #include "suanli/cli/command_for_test.h"
 
 namespace suanli::cli {
@@ -56,6 +58,81 @@ TEST_F(CliLocalPool, SlowLinesChangeTheTimeAndNotTheResult) {
   const Ended pool = run(words_of("pool", {"--on", "local:2", "--links", "lines.toml", "--quiet"}));
   ASSERT_EQ(pool.code, 0) << pool.err;
   EXPECT_EQ(root_of("pool"), root_of("alone"));
+}
+
+// What a run's metrics say beside its steps: evaluations, samples, digests and checkpoints, each kind by its steps.
+std::map<std::string, std::map<int, nlohmann::json>> records_of(const std::string& run_folder) {
+  std::map<std::string, std::map<int, nlohmann::json>> records;
+  std::istringstream in(content_of(run_folder + "/metrics.jsonl"));
+  for (std::string line; std::getline(in, line);) {
+    const auto record = nlohmann::json::parse(line);
+    const std::string kind = record["kind"];
+    const char* what = kind == "eval" ? "valid_loss" : kind == "sample" ? "text" : kind == "digest" ? "root" : nullptr;
+    if (what != nullptr) {
+      const bool is_new = records[kind].emplace(record["step"], record[what]).second;
+      EXPECT_TRUE(is_new) << line << " stands there twice";
+    }
+  }
+  for (const auto& entry : std::filesystem::directory_iterator(run_folder + "/checkpoints"))
+    records["checkpoint"][std::stoi(entry.path().filename().string().substr(5))] = nullptr;
+  return records;
+}
+
+TEST_F(CliLocalPool, EvaluatesWhenOneMachineWould) {
+  const auto sets = [](Words words) {
+    for (const char* set : {"train.steps=14", "eval.every=2", "checkpoint.every=4", "checkpoint.keep=3",
+                            "checkpoint.digest_every=6", "sample.every=4", "sample.tokens=5"})
+      words.insert(words.end(), {"--set", set});
+    return words;
+  };
+  ASSERT_EQ(run(sets(words_of("alone", {"--quiet"}))).code, 0);
+  const Ended pool = run(sets(words_of("pool", {"--on", "local:2", "--quiet"})));
+  ASSERT_EQ(pool.code, 0) << pool.err;
+  const auto alone = records_of(folder_ / "alone"), pooled = records_of(folder_ / "pool");
+  EXPECT_EQ(pooled, alone);
+  EXPECT_EQ(alone.at("eval").size(), 7u);
+  EXPECT_EQ(alone.at("checkpoint").size(), 3u);
+  EXPECT_EQ(root_of("pool"), root_of("alone"));
+  // Operations too, though neither spends its time alike.
+  const auto spent = [&](const std::string& run_folder) {
+    std::istringstream in(content_of(folder_ / (run_folder + "/metrics.jsonl")));
+    nlohmann::json last;
+    for (std::string line; std::getline(in, line);) last = nlohmann::json::parse(line);
+    return last["totals"]["runs"];
+  };
+  EXPECT_EQ(spent("pool")["evaluation"], spent("alone")["evaluation"]);
+  EXPECT_EQ(spent("pool")["sample"], spent("alone")["sample"]);
+}
+
+TEST_F(CliLocalPool, AnOddPairOfPeriodsIsToldOf) {
+  Words words = words_of("pool", {"--on", "local:1"});
+  words.insert(words.end(), {"--set", "eval.every=2", "--set", "train.steps=7"});
+  const Ended pool = run(words);
+  ASSERT_EQ(pool.code, 0) << pool.err;
+  EXPECT_THAT(pool.err, AllOf(HasSubstr("2 and 3 have no larger common divisor"), HasSubstr("eval.every")));
+}
+
+TEST_F(CliLocalPool, WhatTheCoordinatorSaysGoesOverItsLines) {
+  const std::string places = "[[place]]\nname = \"hall\"\nworkers = 2\n[[place]]\nname = \"far\"\n"
+                             "[[link]]\nbetween = [\"hall\", \"far\"]\ndelay = \"200ms\"\nrate = \"1 Gbit/s\"\n";
+  put(folder_ / "near.toml", places);
+  put(folder_ / "far.toml", "coordinator = \"far\"\n" + places);
+  const auto seconds_of = [&](const std::string& run_folder) {
+    std::map<int, double> seconds;
+    std::istringstream in(content_of(folder_ / (run_folder + "/metrics.jsonl")));
+    for (std::string line; std::getline(in, line);)
+      if (const auto record = nlohmann::json::parse(line); record["kind"] == "step") seconds[record["step"]] = record["seconds"];
+    return seconds;
+  };
+  const Ended near = run(words_of("near", {"--on", "local:2", "--links", "near.toml", "--quiet"}));
+  const Ended far = run(words_of("far", {"--on", "local:2", "--links", "far.toml", "--quiet"}));
+  ASSERT_EQ(near.code, 0) << near.err;
+  ASSERT_EQ(far.code, 0) << far.err;
+  EXPECT_EQ(root_of("far"), root_of("near"));
+  const auto slow = seconds_of("far");
+  ASSERT_EQ(slow.size(), 6u);
+  // Commit goes one way, committed the other.
+  for (const auto& [step, seconds] : slow) EXPECT_GE(seconds, 0.4) << "step " << step;
 }
 
 TEST_F(CliLocalPool, AStoppedRunGoesOnToTheSameBits) {

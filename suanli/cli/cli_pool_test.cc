@@ -184,6 +184,44 @@ TEST_F(CliPool, LastsOverJobs) {
   EXPECT_GT(job("job-6")["epoch"], epoch);
 }
 
+// Two replicas of one stage, and no snapshot on the way: what one of them had done is not lost with it.
+TEST_F(CliPool, AKilledReplicaCostsTheStepInFlightAlone) {
+  const json made = begin_pool();
+  for (const std::string name : {"w1", "w2"}) {
+    Words words = worker_words(name, made["token"]);
+    // So slow that it pays to share the micro-batches, and a step takes some 100 ms.
+    words.insert(words.end(), {"--cap", "1G"});
+    begin(name, words);
+  }
+  ASSERT_TRUE(becomes([&] { return run({"pool", "status", "--json"}).json()["workers"] == 2; }));
+  put_job(30);
+  const Words settings = {"--set", "arith=exact", "--set", "train.micro_batches=6", "--set", "checkpoint.every=0"};
+  const auto with = [&](Words words) {
+    words.insert(words.end(), settings.begin(), settings.end());
+    return words;
+  };
+  ASSERT_EQ(run(with({"train", "job.toml", "--run", "alone", "--quiet"})).code, 0);
+  const std::string id = detach("run", settings);
+  ASSERT_TRUE(becomes([&] { return job(id)["step"] >= 3; })) << job(id).dump();
+  ASSERT_THAT(job(id)["placement"].get<std::string>(), testing::StartsWith("1 stage: ")) << "both hold it";
+  ASSERT_EQ(job(id)["workers"].size(), 2u);
+  EXPECT_TRUE(job(id)["saved_step"].is_null());
+  processes_.at("w2")->send(SIGKILL);
+  ASSERT_TRUE(becomes([&] { return job(id)["closed"] == true; }));
+  const json ended = job(id);
+  EXPECT_EQ(ended["state"], "failed");
+  EXPECT_GE(ended["step"], 3);
+  EXPECT_EQ(ended["saved_step"], ended["step"]);
+  const std::string step = std::to_string(ended["step"].get<int>());
+  EXPECT_THAT(ended["error"]["message"].get<std::string>(), HasSubstr("the state after step " + step + " is saved"));
+  EXPECT_THAT(run({"ckpt", "list", "run"}).out, HasSubstr(step));
+
+  const Ended resumed = run({"train", "run", "--on", "p", "--resume", "--quiet"});
+  ASSERT_EQ(resumed.code, 0) << resumed.err;
+  EXPECT_EQ(job("job-2")["first_step"], ended["step"].get<int>() + 1);
+  EXPECT_EQ(run({"digest", "run", "--json"}).json()["root"], run({"digest", "alone", "--json"}).json()["root"]);
+}
+
 TEST_F(CliPool, LetsInWhomItShould) {
   const json made = begin_pool();
   const std::string token = made["token"];

@@ -5,6 +5,7 @@
 #include <fstream>
 #include <utility>
 
+#include "suanli/base/error_name.h"
 #include "suanli/base/text.h"
 #include "suanli/train/metric_fields.h"
 
@@ -21,6 +22,14 @@ constexpr std::size_t kMostAtOnce = std::size_t{4} << 20;
 std::string text_in(const json& line, const char* key) {
   const auto found = line.is_object() ? line.find(key) : line.end();
   return found != line.end() && found->is_string() ? found->get<std::string>() : std::string();
+}
+
+// The line holds it in one text, at whose end stands the code.
+Error warning_in(const json& line) {
+  std::string text = text_in(line, "text");
+  const std::string code = text_in(line, "code"), end = " [" + code + "]";
+  if (text.ends_with(end)) text.resize(text.size() - end.size());
+  return {error_code_named(code).value_or(ErrorCode::io), std::move(text), {}, {}};
 }
 
 engine::Arithmetic arithmetic_named(const std::string& name) {
@@ -88,7 +97,9 @@ void MetricsReplay::tell(const json& line) {
   } else if (kind == "checkpoint") {
     observer_.on_checkpoint({*step});
   } else if (kind == "warning") {
-    observer_.on_warning({ErrorCode::io, text_in(line, "message"), text_in(line, "place"), text_in(line, "next_step")});
+    observer_.on_warning(warning_in(line));
+  } else if (kind == "sample") {
+    observer_.on_sample(*step, text_in(line, "text"));
   }
 }
 
@@ -109,7 +120,7 @@ std::string metrics_text(const json& line) {
            format_count(std::llround(amount_in(line, "tokens_per_s").value_or(0))) + " tok/s";
   if (kind == "eval") return begin + figure("valid_loss", "  validation loss %.4f") + figure("perplexity", "  perplexity %.2f");
   if (kind == "checkpoint") return begin + "  its state is saved";
-  if (kind == "warning") return begin + "  warning: " + printable(text_in(line, "message"), 1'000);
+  if (kind == "warning") return begin + "  warning: " + printable(text_in(line, "text"), 1'000);
   if (kind == "end") return begin + "  ended: " + printable(text_in(line, "outcome"), 300);
   return {};
 }

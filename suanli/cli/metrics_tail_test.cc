@@ -36,6 +36,9 @@ TEST(MetricsReplay, TellsWhatARecorderWrote) {
     void on_step(const train::StepRecord& record) override { step = record; }
     void on_eval(const train::EvalRecord& record) override { eval = record; }
     void on_checkpoint(const train::CheckpointRecord& record) override { saved = record.step; }
+    void on_sample(std::int64_t, std::string_view text) override { sample = text; }
+    void on_warning(const Error& error) override { warning = error.to_string(); }
+    std::string sample, warning;
     train::StartInfo start;
     train::StepRecord step;
     train::EvalRecord eval;
@@ -58,7 +61,9 @@ TEST(MetricsReplay, TellsWhatARecorderWrote) {
   known.valid_tokens = Tokens(7);
   MetricsReplay replay(kept, known);
   for (const std::string& line : {train::metrics_line(start), train::metrics_line(step), train::metrics_line(eval),
-                                  train::metrics_line(train::CheckpointRecord{4}), std::string("{\"kind\":\"news\",\"step\":9}")})
+                                  train::metrics_line(train::CheckpointRecord{4}), train::sample_line(4, "a b"),
+                                  train::warning_line(4, {ErrorCode::no_space, "the disk is full", "/run", "make room"}),
+                                  std::string("{\"kind\":\"news\",\"step\":9}")})
     replay.tell(nlohmann::json::parse(line));
   EXPECT_EQ(kept.start.run_folder, "run");
   EXPECT_EQ(kept.start.valid_tokens, Tokens(7));
@@ -69,6 +74,8 @@ TEST(MetricsReplay, TellsWhatARecorderWrote) {
   EXPECT_EQ(kept.step.eta, Seconds(0.5 * 6));
   EXPECT_EQ(kept.eval.loss, 2.25);
   EXPECT_EQ(kept.saved, 4);
+  EXPECT_EQ(kept.sample, "a b");
+  EXPECT_EQ(kept.warning, "/run: the disk is full; make room [no_space]");
   EXPECT_EQ(metrics_text(nlohmann::json::parse(train::metrics_line(step))).substr(0, 19), "step 4  loss 2.5000");
 }
 

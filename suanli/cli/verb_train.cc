@@ -226,7 +226,9 @@ void add_train(Verb root, Request& request) {
       "POOL");
   verb.flag("--detach", options->detach, "With --on NAME: print the job's id and leave it to the pool");
   verb.option("--links", options->links,
-              "With --on local:N: places and the lines between them, to be emulated (docs/formats/links.md)", "FILE");
+              "With --on local:N: places and the lines between them, to be emulated between workers and to the coordinator "
+              "(docs/formats/links.md)",
+              "FILE");
   verb.flag("--quiet", options->quiet, "No progress and no sample; warnings and the report only");
   verb.json_flag(options->json);
   on_chosen(verb, request, options, run_train);

@@ -23,7 +23,7 @@ namespace {
 constexpr Seconds kLook{0.2};
 
 struct Options {
-  bool json = false, with_parent = false;
+  bool json = false, with_parent = false, no_urls = false;
   std::string cache, join, listen, folder, name, place, links, memory, share, cap, hours;
   std::int64_t threads = 0;
 };
@@ -91,6 +91,7 @@ Result<pool::WorkerOptions> worker_of(const Options& options) {
   }
   worker.name = options.name.empty() ? host_name() : options.name;
   worker.place = options.place;
+  worker.asks_urls = !options.no_urls;
   if (!options.share.empty()) {
     SUANLI_ASSIGN_OR_RETURN(worker.share, share_of(options.share));
   }
@@ -175,13 +176,17 @@ void add_worker(Verb root, Request& request) {
   verb.option("--memory", options->memory, "The most memory to lend, such as 8G", "BYTES");
   verb.option("--cache", options->cache, "The most that shards of datasets may take on disk, such as 50G [default: 20Gi]",
               "BYTES");
+  verb.flag("--no-urls", options->no_urls,
+            "Ask no web server or S3 store that a job names for shards (data.sources); other workers and the coordinator only");
   verb.option("--cap", options->cap, "The most to compute in a second, in FLOP/s, such as 50G; kept in every second", "RATE");
   verb.option("--hours", options->hours,
               "Part of the day in which to be in the pool, such as 22-07 or 22:30-07:15; when it ends the worker leaves, and "
               "comes back when it begins",
               "FROM-TO");
   verb.option("--links", options->links,
-              "Emulate the lines of this file between workers (docs/formats/links.md); --place names the own place", "FILE");
+              "Emulate the lines of this file to other workers and to the coordinator (docs/formats/links.md); --place names the "
+              "own place",
+              "FILE");
   verb.flag("--with-parent", options->with_parent, "End when the process that started this one ends");
   on_chosen(verb, request, options, run_worker);
 }

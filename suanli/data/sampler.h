@@ -36,6 +36,7 @@ class Sampler {
   static Result<Sampler> create(std::uint64_t windows, std::uint64_t samples_per_step,
                                 std::uint64_t seed);
 
+  std::uint64_t windows() const { return windows_; }
   // The window of sample `index` (below samples_per_step) of `step`.
   WindowId at(std::uint64_t step, std::uint64_t index) const;
   // How often all windows have been used before this sample.

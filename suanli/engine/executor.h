@@ -68,6 +68,8 @@ class State {
   Status reinitialize(const graph::Graph& graph, std::uint64_t seed);
   // Adds a tensor with these bytes, or keeps what it holds if it is there.
   Status add(std::string_view name, const graph::TensorType& type, std::span<const std::byte> initial);
+  // Takes the tensor away, if it is there. No executor uses it any more.
+  void remove(std::string_view name);
 
   const std::vector<Tensor>& tensors() const { return tensors_; }
   Tensor* find(std::string_view name);

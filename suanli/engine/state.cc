@@ -91,6 +91,11 @@ Status State::add(std::string_view name, const graph::TensorType& type, std::spa
   return write(name, initial);
 }
 
+void State::remove(std::string_view name) {
+  device_.synchronize(last_capture_);
+  std::erase_if(tensors_, [&](const Tensor& tensor) { return tensor.name == name; });
+}
+
 State::Tensor* State::find(std::string_view name) {
   const auto found = std::find_if(tensors_.begin(), tensors_.end(),
                                   [&](const Tensor& tensor) { return tensor.name == name; });

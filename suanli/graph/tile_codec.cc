@@ -57,34 +57,65 @@ void hadamard(std::span<float> x) {
   }
 }
 
-const std::array<std::uint32_t, kLargestTile>& sign_flips() {
-  static const auto flips = [] {
+const std::array<std::uint32_t, kLargestTile>& sign_flips(bool second) {
+  const auto make = [](std::uint32_t list) {
     std::array<std::uint32_t, kLargestTile> all;
     for (std::uint32_t block = 0; block < kLargestTile / 128; ++block) {
-      const auto words = philox4x32({block, 0, 0, 0}, {0, 0});
+      const auto words = philox4x32({block, 0, 0, 0}, {list, 0});
       for (std::size_t i = 0; i < 128; ++i) all[block * 128 + i] = (words[i / 32] >> (i % 32) & 1) << 31;
     }
     return all;
-  }();
-  return flips;
+  };
+  static const std::array lists = {make(0), make(1)};
+  return lists[second ? 1 : 0];
 }
 
 namespace {
 
-void flip(std::span<float> x) {
-  for (std::size_t i = 0; i < x.size(); ++i) x[i] = std::bit_cast<float>(std::bit_cast<std::uint32_t>(x[i]) ^ sign_flips()[i]);
+void flip(std::span<float> x, bool second) {
+  const auto& flips = sign_flips(second);
+  for (std::size_t i = 0; i < x.size(); ++i) x[i] = std::bit_cast<float>(std::bit_cast<std::uint32_t>(x[i]) ^ flips[i]);
 }
+
+// Of squares too large or too small for f32 nothing can be said.
+bool says_something(float sum_of_squares) { return std::isfinite(sum_of_squares) && sum_of_squares >= 0x1p-100F; }
 
 }  // namespace
 
-void spread(std::span<float> x) {
-  flip(x);
+void spread(std::span<float> x, bool second_signs) {
+  flip(x, second_signs);
   hadamard(x);
 }
 
-void gather(std::span<float> x) {
+void gather(std::span<float> x, bool second_signs) {
   hadamard(x);
-  flip(x);
+  flip(x, second_signs);
+}
+
+float sum_of_squares(std::span<const float> x) {
+  std::array<float, kSquareSums> sums{};
+  for (std::size_t i = 0; i < x.size(); ++i) {
+    const float square = x[i] * x[i];
+    sums[i % kSquareSums] += square;
+  }
+  for (std::size_t apart = kSquareSums / 2; apart > 0; apart /= 2)
+    for (std::size_t j = 0; j < apart; ++j) sums[j] += sums[j + apart];
+  return sums[0];
+}
+
+std::uint16_t clipped_scale(std::uint32_t largest_bits, float sum_of_squares, std::size_t n, int bits) {
+  const std::uint16_t scale = tile_scale(largest_bits);
+  if (scale == kPoisonedScale || scale == 0 || !says_something(sum_of_squares)) return scale;
+  const float deviation = std::sqrt(sum_of_squares / static_cast<float>(n));
+  const float clip = clip_of_deviation(bits) * deviation;
+  return std::min(scale, tile_scale(std::bit_cast<std::uint32_t>(clip)));
+}
+
+bool has_spikes(std::uint32_t largest_bits, float sum_of_squares, std::size_t n) {
+  if (!says_something(sum_of_squares)) return false;
+  const float deviation = std::sqrt(sum_of_squares / static_cast<float>(n));
+  const float usual = 3 * deviation;
+  return std::bit_cast<float>(largest_bits) > usual;
 }
 
 std::int32_t code_of(float x, float factor, int bits, std::int32_t noise) {

@@ -9,6 +9,7 @@
 
 #include <array>
 #include <bit>
+#include <cstddef>
 #include <cstdint>
 #include <span>
 
@@ -64,6 +65,24 @@ constexpr std::uint16_t tile_scale(std::uint32_t largest_bits) {
   const std::uint32_t up = (largest_bits + 0xFFFF) >> 16;
   return static_cast<std::uint16_t>(up < kLargestScale ? up : kLargestScale);
 }
+
+// To nearest behind the transform, a smaller scale loses less than it clips: the elements are about normal there, whatever they
+// were before, and for normal numbers of deviation 1 this one of 2^bits levels has the least squared error (Max, "Quantizing for
+// minimum distortion", IRE Trans. Inf. Theory 1960, table II; of 6 and 8 bits, computed). r is the root of the mean of squares.
+constexpr float clip_of_deviation(int bits) {
+  return bits == 2 ? 1.494F : bits == 3 ? 2.051F : bits == 4 ? 2.514F : bits == 6 ? 3.279F : 3.922F;
+}
+inline constexpr std::size_t kSquareSums = 16;
+// Squares of elements i = j mod 16 are added in order to sum j; sums 8 apart are added, then 4, 2 and 1.
+float sum_of_squares(std::span<const float> x);
+// The scale of a tile of n elements from its largest |x| and its sum of squares.
+std::uint16_t clipped_scale(std::uint32_t largest_bits, float sum_of_squares, std::size_t n, int bits);
+// Whether something stands out so far that other signs may spread it better: what clipping left of the visit before does. With
+// them what it leaves stands where the first ones spread it.
+bool has_spikes(std::uint32_t largest_bits, float sum_of_squares, std::size_t n);
+// In the scale of a tile whose transform has the second signs.
+inline constexpr std::uint16_t kSecondSigns = 0x8000;
+
 inline float scale_value(std::uint16_t scale) { return std::bit_cast<float>(std::uint32_t{scale} << 16); }
 
 // x scaled to whole numbers with 15 bits behind the point of a code: |x factor| <= last 2^14.
@@ -87,11 +106,11 @@ std::array<std::int32_t, kNoiseGroup> stochastic_noise(const std::array<std::uin
 void hadamard(std::span<float> x);
 
 // The transform of a tile: signs as if thrown, the same for every tile, then hadamard; and back. Without the signs what is even
-// over a tile, such as a mean, would become one large element, as one large element becomes even.
-void spread(std::span<float> x);
-void gather(std::span<float> x);
+// over a tile, such as a mean, would become one large element, as one large element becomes even. There are two lists of them.
+void spread(std::span<float> x, bool second_signs = false);
+void gather(std::span<float> x, bool second_signs = false);
 // The sign bit (1 << 31 or 0) that element i of a tile is to have flipped, for each of the largest tile.
-const std::array<std::uint32_t, kLargestTile>& sign_flips();
+const std::array<std::uint32_t, kLargestTile>& sign_flips(bool second = false);
 
 // One code: x times the factor, rounded to a whole number (nearest even), kept within the codes, noise added, 15 bits dropped.
 std::int32_t code_of(float x, float factor, int bits, std::int32_t noise);

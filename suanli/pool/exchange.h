@@ -28,7 +28,13 @@ enum class Purpose : std::uint8_t {
   summed,      // those of all replicas
   exponents,   // of exact arithmetic, to the other replicas of a stage
   step_value,  // a value of the update phase
+  marks,        // of AQ-SGD's buffers, for the samples of a step
+  packed_sums,  // of a weight, of a replica: `number` counts the weights
+  outer_step,   // what a lane's weights of fragment `number` have moved; it may travel for several steps
 };
+
+// Whether wait_for_sends() counts it. What is told ahead of its time is not counted.
+constexpr bool is_counted(Purpose purpose) { return purpose != Purpose::marks && purpose != Purpose::outer_step; }
 
 struct Label {
   std::uint64_t epoch = 0;
@@ -49,7 +55,7 @@ class Exchange {
   // Until the buffer is full. Any error ends the exchange: it fails everything from then on.
   virtual Status wait(WorkerIndex from, const Label& label) = 0;
   virtual Status send(WorkerIndex to, const Label& label, std::vector<std::byte> bytes) = 0;
-  // Until no more than `most` of what was sent has not arrived yet.
+  // Until no more than `most` of what was sent and is counted has not arrived yet.
   virtual Status wait_for_sends(std::size_t most) = 0;
 };
 

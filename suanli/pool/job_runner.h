@@ -1,10 +1,11 @@
 // What computes in a worker: a thread that does a job's actions one after the other and says how they went. The state machine
-// that orders them (protocol/worker.h) lives elsewhere; drop() ends whatever runs.
+// that orders them (protocol/worker.h) lives elsewhere; leave() ends what waits for other workers and keeps the job's state,
+// drop() ends whatever runs.
 //
 //   runner.prepare(assign, links, feed) -> JobPrepared
 //   runner.run_step(step, attempt)      -> Prepared
 //   runner.commit_step(step)            -> Committed
-//   runner.give_state(step)             -> StatePart; afterwards given() has the tensors
+//   runner.give_state(step)             -> StatePart, or Failed if another state is here; then given() has the tensors
 #pragma once
 
 #include <condition_variable>
@@ -48,7 +49,11 @@ struct JobNeeds {
   int threads = 1;
   Bytes memory_limit;
   std::optional<FlopsPerSecond> cap{};  // the most to compute in a second
+  std::string folder{};                 // for what a job keeps on disk while it runs
 };
+
+// Which windows of the dataset a job's samples are. Errors: of the dataset's text; empty.
+Result<data::Sampler> sampler_of(const protocol::Assign& assign, const train::JobConfig& job);
 
 class JobRunner {
  public:
@@ -63,17 +68,19 @@ class JobRunner {
   void run_step(const protocol::RunStep& step);
   void commit_step(const protocol::CommitStep& step);
   void give_state(const protocol::GiveState& what);
+  void leave(const protocol::LeaveStep& what);
   void drop(const Error& why);
 
-  // The tensors of the state that give_state() has kept (TensorDesk::Giver).
+  // The tensors of the states that give_state() has kept, the newest two of a job that is left (TensorDesk::Giver).
   Result<std::vector<SharedBytes>> given(const TensorRequest& request);
 
  private:
   struct Job;
   void run();
   void post(std::function<void()> work);
-  Result<std::shared_ptr<Job>> make_job(JobNeeds needs);
-  Status restore(Job& job, const JobNeeds& needs);
+  Result<std::shared_ptr<Job>> make_job(JobNeeds needs, std::uint64_t drops);
+  // Both end early when another drop() than the `drops`th comes.
+  Status restore(Job& job, const JobNeeds& needs, std::uint64_t drops);
   void fail(const protocol::JobEpoch& id, const Error& why);
 
   Say say_;
@@ -85,12 +92,14 @@ class JobRunner {
   std::shared_ptr<LinkExchange> exchange_;  // of the job at hand, for drop()
   std::shared_ptr<SampleFeed> feed_;
   std::uint64_t drops_ = 0;  // counts drop() calls: work posted before one is not done
+  std::optional<protocol::JobEpoch> restoring_;  // whose state is being fetched
+  bool is_left_ = false;     // the job at hand: it makes no more steps
   struct Given {
     protocol::JobEpoch id;
     std::int64_t step = 0;
     std::map<std::string, SharedBytes> tensors;
   };
-  std::optional<Given> given_;  // the newest
+  std::deque<Given> given_;  // oldest first
 
   std::shared_ptr<Job> job_;  // the runner's thread's own
   std::thread thread_;

@@ -96,7 +96,7 @@ Status LinkExchange::send(WorkerIndex to, const Label& label, std::vector<std::b
     const std::lock_guard lock(state_->mutex);
     has_failed = state_->failure.has_value();
     number = ++state_->last_send;
-    if (!has_failed) state_->sends[number] = {to, 0};
+    if (!has_failed) state_->sends[number] = {to, 0, is_counted(label.purpose)};
   }
   if (has_failed) return end();
   // Owned by the callback, which the link keeps until the bytes are not needed any more.
@@ -112,14 +112,15 @@ Status LinkExchange::send(WorkerIndex to, const Label& label, std::vector<std::b
     state->changed.notify_all();
   });
   const std::lock_guard lock(state_->mutex);
-  if (const auto sent = state_->sends.find(number); sent != state_->sends.end()) sent->second.second = id;
+  if (const auto sent = state_->sends.find(number); sent != state_->sends.end()) sent->second.id = id;
   return {};
 }
 
 Status LinkExchange::wait_for_sends(std::size_t most) {
   {
     std::unique_lock lock(state_->mutex);
-    state_->changed.wait(lock, [&] { return state_->failure || state_->sends.size() <= most; });
+    const auto open = [&] { return std::ranges::count_if(state_->sends, [](const auto& each) { return each.second.is_counted; }); };
+    state_->changed.wait(lock, [&] { return state_->failure || static_cast<std::size_t>(open()) <= most; });
     if (!state_->failure) return {};
   }
   return end();
@@ -131,7 +132,7 @@ Status LinkExchange::end() {
     const std::lock_guard lock(state_->mutex);
     for (const auto& [key, arrival] : state_->arrivals)
       if (!arrival.has_ended) open.emplace_back(key.first, arrival.id);
-    for (const auto& [number, sent] : state_->sends) open.push_back(sent);
+    for (const auto& [number, sent] : state_->sends) open.emplace_back(sent.to, sent.id);
   }
   for (const auto& [worker, id] : open) link_to(worker)->cancel(id);
   std::unique_lock lock(state_->mutex);

@@ -41,13 +41,18 @@ class LinkExchange final : public Exchange {
     net::TransferId id = 0;
     bool is_there = false, has_ended = false;
   };
+  struct Sent {
+    WorkerIndex to = 0;
+    net::TransferId id = 0;
+    bool is_counted = true;
+  };
   // Outlives the exchange in the links' callbacks.
   struct State {
     std::mutex mutex;
     std::condition_variable changed;
     std::optional<Error> failure;
     std::map<Key, Arrival> arrivals;
-    std::map<std::uint64_t, std::pair<WorkerIndex, net::TransferId>> sends;  // by a number of our own
+    std::map<std::uint64_t, Sent> sends;  // by a number of our own
     std::uint64_t last_send = 0;
   };
   static void note_failure(State& state, const Error& why);

@@ -9,10 +9,12 @@
 #include <algorithm>
 #include <chrono>
 #include <filesystem>
+#include <map>
 #include <thread>
 
 #include "suanli/base/system.h"
 #include "suanli/base/text.h"
+#include "suanli/net/identity.h"
 #include "suanli/net/link_map.h"
 
 extern char** environ;
@@ -112,6 +114,20 @@ bool have_met(PoolServer& server, int workers) {
   return met;
 }
 
+// Makes the workers' folders with their keys, so that it is known before they come who lies where: the lines from the
+// coordinator to each.
+using LinesTo = std::map<net::PeerId, net::LineOptions>;
+Result<LinesTo> lines_to_workers(const net::LinkMap& map, const std::string& folder, int workers) {
+  LinesTo lines;
+  for (int i = 0; i < workers; ++i) {
+    const std::string own = folder + "/worker-" + std::to_string(i + 1);
+    SUANLI_RETURN_IF_ERROR(make_folders(own));
+    SUANLI_ASSIGN_OR_RETURN(const net::PrivateKey key, net::PrivateKey::load_or_create(own + "/key.pem"));
+    lines[key.id()] = map.line(map.place_of_coordinator(), map.place_of_worker(static_cast<std::size_t>(i)));
+  }
+  return lines;
+}
+
 Status check(const LocalPoolOptions& pool) {
   if (pool.workers >= 1 && pool.workers <= kMostWorkers) return {};
   return fail(ErrorCode::config,
@@ -136,6 +152,13 @@ Result<train::TrainReport> train_on_local_pool(const train::JobConfig& job, cons
   how.folder = folder.path() + "/pool";
   how.listen.host = "127.0.0.1";
   how.on_event = pool.on_event;
+  if (lines) {
+    SUANLI_ASSIGN_OR_RETURN(auto to_workers, lines_to_workers(*lines, folder.path(), pool.workers));
+    how.line = [to_workers = std::move(to_workers)](const net::PeerId& peer) {
+      const auto found = to_workers.find(peer);
+      return found == to_workers.end() ? std::nullopt : std::optional(found->second);
+    };
+  }
   SUANLI_ASSIGN_OR_RETURN(const auto server, PoolServer::create(std::move(how)));
   SUANLI_ASSIGN_OR_RETURN(const net::JoinToken token, server->make_token({.address = server->address(), .uses = pool.workers}));
 
@@ -171,7 +194,6 @@ Result<train::TrainReport> train_on_local_pool(const train::JobConfig& job, cons
     SUANLI_ASSIGN_OR_RETURN(WorkerChild child, WorkerChild::start(command, logs + "/worker-" + number + ".log"));
     children.push_back(std::move(child));
   }
-  recorder->announce(threads * pool.workers);
 
   std::optional<Error> failure;
   const auto look_after = [&] {

@@ -63,7 +63,9 @@ class MemoryExchange final : public Exchange {
     std::unique_lock lock(hub_.mutex_);
     const auto unsent = [&] {
       return static_cast<std::size_t>(
-          std::ranges::count_if(hub_.unsent_, [&](const auto& each) { return std::get<0>(each.first) == self_; }));
+          std::ranges::count_if(hub_.unsent_, [&](const auto& each) {
+            return std::get<0>(each.first) == self_ && is_counted(std::get<2>(each.first).purpose);
+          }));
     };
     hub_.changed_.wait(lock, [&] { return hub_.failure_ || unsent() <= most; });
     if (hub_.failure_) return tl::unexpected(*hub_.failure_);

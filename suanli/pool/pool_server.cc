@@ -1,6 +1,7 @@
 #include "suanli/pool/pool_server.h"
 
 #include <algorithm>
+#include <iterator>
 #include <set>
 #include <utility>
 
@@ -13,6 +14,8 @@ namespace suanli::pool {
 namespace {
 
 constexpr Seconds kTick{0.2};
+// Below the least time that a run grants a step (protocol::RunRules::step_limit), with room for the step itself.
+constexpr Seconds kMostHeld{40};
 
 std::string name_of_software() { return "suanli " + std::string(train::suanli_version()); }
 
@@ -72,6 +75,7 @@ Status PoolServer::start() {
                                             ShardServiceOptions{});
   net::NodeOptions node;
   node.link.most_control_bytes = 2 * kMostTextBytes;
+  node.line = options_.line;
   node_ = std::make_unique<net::Node>(context, std::move(node));
   node_->serve_renewals(
       [this](const net::PeerId& peer, net::Role role) { return authority_->issue(peer, role, net::wall_time_now()); },
@@ -88,7 +92,7 @@ Status PoolServer::start() {
       door);
   SUANLI_ASSIGN_OR_RETURN(
       address_, node_->listen(options_.listen, [this](std::shared_ptr<net::Link> link) { take_link(std::move(link)); }));
-  loop_thread_ = std::thread([this] { loop_.run(kTick, [this] { perform(machine_->on_tick(now())); }); });
+  loop_thread_ = std::thread([this] { loop_.run(kTick, [this] { tick(); }); });
   savings_thread_ = std::thread([this] { savings_.run(Seconds(1), [] {}); });
   return {};
 }
@@ -157,19 +161,52 @@ void PoolServer::take_link(std::shared_ptr<net::Link> link) {
 }
 
 void PoolServer::on_text(const std::string& peer, const TextReader::Text& text) {
-  net::Link& link = *peers_.at(peer).link;
+  const std::shared_ptr<net::Link> link = peers_.at(peer).link;
   const std::string place = "peer " + peer.substr(0, 12);
   if (text.kind == TextKind::request) {
     if (const Status answered =
-            desk_.on_request(link, text.text, [&](const TensorRequest& request) { return give(peer, request); });
+            desk_.on_request(link, text.text, [this, peer](const TensorRequest& request) { return give(peer, request); });
         !answered)
-      link.close(answered.error());
+      link->close(answered.error());
     return;
   }
   if (text.kind == TextKind::response) return desk_.on_response(text.text, place);
   const auto message = protocol::parse_to_coordinator(text.text, place);
   if (!message) return perform(machine_->on_garbage(peer, message.error(), now()));
-  perform(machine_->on_message(peer, *message, now()));
+  if (!hold(peer, *message)) perform(machine_->on_message(peer, *message, now()));
+}
+
+bool PoolServer::hold(const std::string& peer, const protocol::ToCoordinator& message) {
+  const auto* prepared = std::get_if<protocol::Prepared>(&message);
+  if (prepared == nullptr || prepared->outcome != protocol::Outcome::ok) return false;
+  const auto found = jobs_.find(prepared->job);
+  if (found == jobs_.end() || found->second.epoch != prepared->epoch) return false;
+  Job& job = found->second;
+  const bool waits = job.saving && prepared->step > *job.saving && job.recorder->dates().is_collected(prepared->step);
+  if (!waits || job.released == prepared->step) return false;
+  job.ready_since = now().now;
+  if (job.held.empty()) job.held_since = job.ready_since;
+  job.held.emplace_back(peer, *prepared);
+  return true;
+}
+
+void PoolServer::release(const protocol::JobId& id) {
+  const auto found = jobs_.find(id);
+  if (found == jobs_.end() || found->second.held.empty()) return;
+  Job& job = found->second;
+  job.released = job.held.front().second.step;
+  job.held_for = job.held.size() == job.workers ? now().now - job.ready_since : Seconds(0);
+  for (const auto& [peer, prepared] : std::exchange(job.held, {}))
+    if (peers_.contains(peer)) perform(machine_->on_message(peer, prepared, now()));
+}
+
+// The machine would take a step that is held for longer for a stuck one; its state then comes later than it should.
+void PoolServer::tick() {
+  perform(machine_->on_tick(now()));
+  std::vector<protocol::JobId> late;
+  for (const auto& [id, job] : jobs_)
+    if (!job.held.empty() && now().now - job.held_since > kMostHeld) late.push_back(id);
+  for (const protocol::JobId& id : late) release(id);
 }
 
 // ---- actions
@@ -184,6 +221,9 @@ void PoolServer::perform_one(protocol::Action& any) {
         using Action = std::remove_reference_t<decltype(action)>;
         if constexpr (std::is_same_v<Action, protocol::Send>) {
           if (const auto* assign = std::get_if<protocol::Assign>(&action.message)) lay_out(*assign);
+          if (const auto* commit = std::get_if<protocol::Commit>(&action.message))
+            if (const auto job = jobs_.find(commit->job); job != jobs_.end() && commit->then == protocol::Then::snapshot)
+              job->second.saving = commit->step;
           const auto found = peers_.find(action.peer);
           if (found == peers_.end()) return;
           const auto text = protocol::encode(action.message);
@@ -197,13 +237,13 @@ void PoolServer::perform_one(protocol::Action& any) {
           peers_.erase(found);
           link->close(action.why);
         } else if constexpr (std::is_same_v<Action, protocol::JobChanged>) {
-          if (action.state == protocol::JobState::preparing) announce(action.job);
           if (!protocol::is_over(action.state)) return;
           jobs_.erase(action.job);
           const std::lock_guard lock(datasets_mutex_);
           datasets_.erase(action.job);
         } else if constexpr (std::is_same_v<Action, protocol::StepCommitted>) {
-          jobs_.at(action.job).recorder->on_step(action.facts);
+          Job& job = jobs_.at(action.job);
+          job.recorder->on_step(action.facts, std::exchange(job.held_for, Seconds(0)));
         } else if constexpr (std::is_same_v<Action, protocol::CollectState>) {
           collect(action);
         } else {
@@ -220,11 +260,30 @@ void PoolServer::lay_out(const protocol::Assign& assign) {
   const auto table = route::parse_route_table(assign.route, "own table");
   SUANLI_CHECK(table.has_value());
   const bool is_exact = job.recorder->job().train.dtype == "exact";
-  auto layout = StateLayout::create(job.recorder->graph(), table->placement.cut, is_exact);
+  const ReplicaState replicas = replica_state(job.recorder->job(), table->placement);
+  auto layout = StateLayout::create(job.recorder->graph(), table->placement.cut, is_exact, replicas);
   SUANLI_CHECK(layout.has_value());
   job.layout = std::move(*layout);
   job.epoch = assign.epoch;
-  job.stages = table->placement.stages.size();
+  job.saving.reset();
+  job.held.clear();
+  job.released = 0;
+  job.held_for = Seconds(0);
+  std::set<route::WorkerIndex> holders;
+  for (const auto& stage : table->placement.stages) holders.insert(stage.begin(), stage.end());
+  job.workers = holders.size();
+  const Status counted = job.recorder->count_codecs(table->placement.cut);
+  SUANLI_CHECK(counted.has_value());
+  announce(assign.job);
+  job.replicas = replicas.replicas;
+  const auto begun = job.layout->fit(job.recorder->state());
+  if (!begun) return job.recorder->warn(begun.error());
+  if (!begun->empty() && job.recorder->steps_done() > 0)
+    job.recorder->warn({ErrorCode::mismatch,
+                        "the snapshot of step " + std::to_string(job.recorder->steps_done()) + " lacks " +
+                            std::to_string(begun->size()) + " tensors of replicas, from " + begun->front() +
+                            " on: errors of codecs begin at zero, new lanes with the weights that all share",
+                        "job " + assign.job, "this is as it should be where the number of replicas has changed"});
 }
 
 // The run's record begins with the threads of the workers that it was placed on.
@@ -255,11 +314,16 @@ void PoolServer::collect(const protocol::CollectState& what) {
     if (!part.tensors.empty()) parts.push_back(std::move(part));
   }
   std::set<std::string> wanted;
-  for (std::size_t stage = 0; stage < job.stages; ++stage)
-    wanted.insert(job.layout->owned(stage).begin(), job.layout->owned(stage).end());
-  savings_.post([this, what, parts, is_whole = taken == wanted, recorder = job.recorder, layout = *job.layout] {
+  for (std::size_t stage = 0; stage < job.replicas.size(); ++stage)
+    for (std::size_t rank = 0; rank < job.replicas[stage]; ++rank)
+      wanted.insert(job.layout->owned(stage, rank).begin(), job.layout->owned(stage, rank).end());
+  // What a replica alone had goes with it: a run goes on without (docs/formats/codecs.md, section 5).
+  std::vector<std::string> lost;
+  std::ranges::set_difference(wanted, taken, std::back_inserter(lost));
+  const bool is_enough = std::ranges::includes(wanted, taken) && std::ranges::all_of(lost, is_of_one_replica);
+  savings_.post([this, what, parts, is_enough, lost, recorder = job.recorder, layout = *job.layout] {
     const auto save = [&]() -> Status {
-      if (!is_whole)
+      if (!is_enough)
         return suanli::fail(ErrorCode::protocol, "the workers do not offer all tensors of the state, and no others",
                             "step " + std::to_string(what.step), "check that all workers run the same version of suanli");
       for (const Part& part : parts) {
@@ -289,13 +353,16 @@ void PoolServer::collect(const protocol::CollectState& what) {
           SUANLI_RETURN_IF_ERROR(layout.write(part.tensors[i].name, tensors[i], recorder->state()));
         }
       }
+      for (const std::string& name : lost) recorder->state().remove(name);
       return recorder->save(what.step);
     };
     Status saved = save();
     loop_.post([this, job = what.job, step = what.step, saved = std::move(saved)] {
-      if (!saved)
-        if (const auto found = jobs_.find(job); found != jobs_.end()) found->second.recorder->warn(saved.error());
+      const auto found = jobs_.find(job);
+      if (!saved && found != jobs_.end()) found->second.recorder->warn(saved.error());
+      if (found != jobs_.end() && found->second.saving == step) found->second.saving.reset();
       perform(machine_->on_saved(job, step, saved, now()));
+      release(job);
     });
   });
 }
@@ -332,9 +399,9 @@ Result<protocol::JobId> PoolServer::submit(std::shared_ptr<RunRecorder> recorder
     request.dataset = data::print_dataset(recorder->dataset().info());
     request.last_step = job.train.steps;
     if (recorder->steps_done() > 0) request.from_snapshot = recorder->steps_done();
-    request.snapshot_every = job.checkpoint.every;
+    request.snapshot_every = recorder->dates().every();
     request.least_workers = least_workers;
-    jobs_[request.id] = {recorder, std::nullopt};
+    jobs_[request.id].recorder = recorder;
     {
       const std::lock_guard lock(datasets_mutex_);
       datasets_[request.id] = std::make_shared<data::FolderShards>(recorder->dataset().folder(), recorder->dataset().info());

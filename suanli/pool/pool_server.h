@@ -28,6 +28,8 @@ struct ServerOptions {
   net::Address listen;
   protocol::Epoch first_epoch = 1;                           // above all epochs of the pool's earlier coordinators
   std::function<void(const protocol::PoolEvent&)> on_event;  // on the server's thread
+  // The line that goes from here to a worker, if it is emulated; on the reactor's thread. May be empty.
+  std::function<std::optional<net::LineOptions>(const net::PeerId&)> line;
 };
 
 // What a pool's folder holds (made by create_pool).
@@ -69,9 +71,17 @@ class PoolServer {
   };
   struct Job {
     std::shared_ptr<RunRecorder> recorder;
-    std::optional<StateLayout> layout;  // of the newest placement, which has this epoch and so many stages
+    std::optional<StateLayout> layout;  // of the newest placement, which has this epoch and so many replicas of each stage
     protocol::Epoch epoch = 0;
-    std::size_t stages = 0;
+    std::size_t workers = 0;
+    std::vector<std::size_t> replicas;
+    // Workers keep one copy of a state beside it. So a step whose state is wanted too does not commit before the state that was
+    // asked for before it is here and saved: this is the step of that, and these are the workers' words that wait for it.
+    std::optional<std::int64_t> saving{};
+    std::vector<std::pair<std::string, protocol::Prepared>> held{};
+    Seconds held_since{0}, ready_since{0};  // the first and the last of them came
+    std::int64_t released = 0;              // a step that is not held again
+    Seconds held_for{0};                    // since all had come, of the step in flight
   };
 
   Status start();
@@ -81,6 +91,9 @@ class PoolServer {
   void on_text(const std::string& peer, const TextReader::Text& text);
   void perform(protocol::Actions actions);
   void perform_one(protocol::Action& action);
+  bool hold(const std::string& peer, const protocol::ToCoordinator& message);
+  void release(const protocol::JobId& job);
+  void tick();
   void collect(const protocol::CollectState& what);
   void lay_out(const protocol::Assign& assign);
   Result<std::vector<SharedBytes>> give(const std::string& peer, const TensorRequest& request);
@@ -92,7 +105,7 @@ class PoolServer {
   SimplePlacing placing_;
   std::unique_ptr<protocol::Coordinator> machine_;
   EventLoop loop_;
-  TensorDesk desk_;
+  TensorDesk desk_{[this](std::function<void()> work) { loop_.post(std::move(work)); }};
   std::map<std::string, Peer> peers_;  // by id
   std::map<protocol::JobId, Job> jobs_;
   std::int64_t submitted_ = 0;

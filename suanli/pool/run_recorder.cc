@@ -7,8 +7,12 @@
 #include "suanli/base/text.h"
 #include "suanli/engine/cpu/exact/token_sum.h"
 #include "suanli/graph/digest.h"
+#include "suanli/graph/stage_graph.h"
+#include "suanli/pool/shard_urls.h"
 #include "suanli/pool/state_layout.h"
+#include "suanli/train/codecs.h"
 #include "suanli/train/schedule.h"
+#include "suanli/train/state_digest.h"
 
 namespace suanli::pool {
 
@@ -27,6 +31,13 @@ train::WorkByPart work_of(const graph::Graph& graph) {
   return work;
 }
 
+void book_runs(meter::Usage& usage, const train::WorkByPart& all, Part part, std::int64_t runs) {
+  usage.runs_of(part) += runs;
+  const meter::Work& work = all[static_cast<std::size_t>(part)];
+  usage.work.total += work.total * static_cast<double>(runs);
+  for (const auto& [op, flops] : work.by_op) usage.work.by_op[op] += flops * static_cast<double>(runs);
+}
+
 Status check_same_run(const train::JobConfig& job, const train::RunDescription& run, const Digest& graph, const Digest& dataset) {
   if (run.info.graph == graph && run.info.dataset == dataset) return {};
   return fail(ErrorCode::mismatch, "the run began with another model, optimizer or dataset", job.run.dir,
@@ -39,6 +50,7 @@ RunRecorder::~RunRecorder() = default;
 
 Result<std::unique_ptr<RunRecorder>> RunRecorder::create(const train::JobConfig& given, const train::TrainOptions& options) {
   SUANLI_RETURN_IF_ERROR(train::check_job(given, "the job"));
+  SUANLI_RETURN_IF_ERROR(check_source_urls(given.data.sources));
   const std::string& place = given.run.dir;
   SUANLI_ASSIGN_OR_RETURN(train::RunFolder folder,
                           options.resume ? train::RunFolder::resume(place) : train::RunFolder::begin(place));
@@ -70,10 +82,18 @@ Result<std::unique_ptr<RunRecorder>> RunRecorder::create(const train::JobConfig&
     SUANLI_ASSIGN_OR_RETURN(
         self.evaluator_, train::Evaluator::create(train::model_of(self.job_), self.job_.train.batch, arithmetic, *self.state_));
   }
+  if (self.job_.sample.every > 0) {
+    SUANLI_ASSIGN_OR_RETURN(self.generator_, train::Generator::create(train::model_of(self.job_), arithmetic, *self.state_));
+  }
+  self.dates_ = StateDates::of(self.job_, self.evaluator_ != nullptr);
   SUANLI_ASSIGN_OR_RETURN(self.tier_, checkpoint::LocalTier::open(place, checkpoint::LocalTier::Access::owner));
   if (options.resume) {
     SUANLI_ASSIGN_OR_RETURN(const auto snapshots, self.tier_->list());
     if (!snapshots.empty()) {
+      // Where the replicas of earlier placements have left state of their own, it is fitted to the next placement.
+      SUANLI_ASSIGN_OR_RETURN(const checkpoint::LoadedSnapshot replicas, checkpoint::load_latest(*self.tier_, is_of_replicas));
+      for (const checkpoint::NamedTensor& tensor : replicas.snapshot.tensors)
+        SUANLI_RETURN_IF_ERROR(self.state_->add(tensor.name, tensor.type, tensor.bytes()));
       SUANLI_ASSIGN_OR_RETURN(train::Restored restored,
                               train::restore_latest(*self.tier_, *self.state_, place, /*parameters_only=*/false));
       self.meta_ = std::move(restored.meta);
@@ -85,7 +105,9 @@ Result<std::unique_ptr<RunRecorder>> RunRecorder::create(const train::JobConfig&
   self.meta_.dataset = dataset;
   self.meta_.seed = static_cast<std::uint64_t>(self.job_.train.seed);
   self.meta_.job = train::print_job(self.job_);
-  self.saver_ = std::make_unique<train::SnapshotSaver>(*self.state_, *self.tier_, static_cast<int>(self.job_.checkpoint.keep));
+  // Beside those to be kept: one that passes, and the next before that has gone.
+  const int kept = static_cast<int>(self.job_.checkpoint.keep) + 2;
+  self.saver_ = std::make_unique<train::SnapshotSaver>(*self.state_, *self.tier_, kept);
   SUANLI_ASSIGN_OR_RETURN(self.metrics_, train::MetricsFile::open(self.folder_.paths().metrics(), self.meta_.step));
   if (options.resume) {
     SUANLI_RETURN_IF_ERROR(self.folder_.update_job(self.job_));
@@ -95,6 +117,14 @@ Result<std::unique_ptr<RunRecorder>> RunRecorder::create(const train::JobConfig&
                                            train::utc_now(), std::string(train::suanli_version())}));
   }
   self.work_ = work_of(self.graph_);
+  if (self.evaluator_) self.work_[static_cast<std::size_t>(Part::evaluation)] = self.evaluator_->batch_work();
+  if (self.generator_) self.work_[static_cast<std::size_t>(Part::sample)] = self.generator_->token_work();
+  self.looked_ = self.meta_.step;
+  // A session that was stopped between a step and its evaluation owes it.
+  const std::int64_t done = self.meta_.step;
+  if (done > 0 && self.meta_.evaluated_step != done && is_due(self.dates_.evaluation, done - 1, done)) {
+    SUANLI_ASSIGN_OR_RETURN(self.owed_, self.evaluator_->run(*self.valid_windows_, self.job_.eval.batches));
+  }
   self.observer_ = options.observer ? options.observer : &self.nobody_;
   self.clock_ = options.clock;
   self.begun_ = self.clock_->now();
@@ -112,6 +142,26 @@ Result<std::unique_ptr<RunRecorder>> RunRecorder::create(const train::JobConfig&
   return recorder;
 }
 
+Status RunRecorder::count_codecs(const graph::Cut& cut) {
+  const train::JobCodecs codecs = train::codecs_of(job_);
+  const std::lock_guard lock(mutex_);
+  if (is_announced_) return {};
+  for (int stage = 0; stage <= static_cast<int>(cut.after_blocks.size()); ++stage) {
+    SUANLI_ASSIGN_OR_RETURN(const graph::StageGraph made,
+                            graph::stage_graph(graph_, cut, stage, {codecs.forward, codecs.backward}));
+    for (const auto& [phase, part] : {std::pair(graph::Phase::forward, Part::forward), {graph::Phase::backward, Part::backward}})
+      for (const auto& [op, flops] : meter::work_of(made.graph, phase).by_op) {
+        if (op.find("quantize") == std::string::npos) continue;
+        meter::Work& work = work_[static_cast<std::size_t>(part)];
+        work.total += flops;
+        work.by_op[op] += flops;
+        info_.step_flops += flops * static_cast<double>(job_.train.micro_batches);
+      }
+  }
+  info_.work = work_;
+  return {};
+}
+
 void RunRecorder::announce(int threads) {
   const std::lock_guard lock(mutex_);
   if (std::exchange(is_announced_, true)) return;
@@ -119,6 +169,11 @@ void RunRecorder::announce(int threads) {
   info_.setup = clock_->now() - begun_;
   observer_->on_start(info_);
   write(train::metrics_line(info_));
+  if (const auto owed = std::exchange(owed_, std::nullopt)) tell(meta_.step, *owed);
+  if (const auto waste = dates_.waste()) {
+    write(train::warning_line(meta_.step, *waste));
+    observer_->on_warning(*waste);
+  }
 }
 
 train::Spent RunRecorder::spent() const {
@@ -141,9 +196,11 @@ void RunRecorder::warn(const Error& warning) {
 }
 
 // A step's seconds are those of the wall; what of them went where is the mean over the workers.
-void RunRecorder::on_step(const protocol::StepFacts& facts) {
+void RunRecorder::on_step(const protocol::StepFacts& facts, Seconds held) {
   const std::lock_guard lock(mutex_);
   meter::Usage& usage = meta_.usage;
+  const Seconds own = std::max(Seconds(0), facts.seconds - held);
+  usage.of(Cause::checkpoint) += held;
   Seconds named;
   for (const protocol::StepUse& use : facts.uses)
     for (const auto& [name, seconds] : use.seconds)
@@ -152,20 +209,15 @@ void RunRecorder::on_step(const protocol::StepFacts& facts) {
         usage.of(*cause) += share;
         named += share;
       }
-  usage.of(Cause::other) += std::max(Seconds(0), facts.seconds - named);
-  const auto book = [&](Part part, std::int64_t runs) {
-    usage.runs_of(part) += runs;
-    const meter::Work& work = work_[static_cast<std::size_t>(part)];
-    usage.work.total += work.total * static_cast<double>(runs);
-    for (const auto& [op, flops] : work.by_op) usage.work.by_op[op] += flops * static_cast<double>(runs);
-  };
-  book(Part::forward, job_.train.micro_batches * facts.attempts);
-  book(Part::backward, job_.train.micro_batches * facts.attempts);
-  book(Part::update, 1);
+  usage.of(Cause::other) += std::max(Seconds(0), own - named);
+  book_runs(usage, work_, Part::forward, job_.train.micro_batches * facts.attempts);
+  book_runs(usage, work_, Part::backward, job_.train.micro_batches * facts.attempts);
+  book_runs(usage, work_, Part::update, 1);
   usage.steps += 1;
   usage.tokens += info_.step_tokens;
   meta_.step = facts.step;
   meta_.loss = facts.loss.value_or(0);
+  // All that passes between steps.
   pace_ = pace_.value() > 0 ? pace_ * 0.9 + facts.seconds * 0.1 : facts.seconds;
 
   train::StepRecord record;
@@ -177,11 +229,20 @@ void RunRecorder::on_step(const protocol::StepFacts& facts) {
   record.grad_norm = facts.grad_norm.value_or(0);
   record.lr = train::schedule_of(job_).at(facts.step - 1);
   record.tokens = facts.tokens.value_or(info_.step_tokens);
-  record.seconds = facts.seconds;
-  record.tokens_per_second = static_cast<double>(record.tokens.value()) / std::max(1e-9, facts.seconds.value());
+  record.seconds = own;
+  record.tokens_per_second = static_cast<double>(record.tokens.value()) / std::max(1e-9, own.value());
+  record.sent = Bytes(0);
+  for (const protocol::StepUse& use : facts.uses) *record.sent += use.bytes_out;
   record.eta = pace_ * static_cast<double>(job_.train.steps - facts.step);
   write(train::metrics_line(record));
   observer_->on_step(record);
+}
+
+// What the coordinator computed with the state after `step`, beside the steps that follow. With the mutex.
+void RunRecorder::book(std::int64_t step, Part part, std::int64_t runs) {
+  book_runs(meta_.usage, work_, part, runs);
+  for (auto& [at, committed] : committed_)
+    if (at >= step) book_runs(committed.usage, work_, part, runs);
 }
 
 Status RunRecorder::evaluate(std::int64_t step) {
@@ -189,20 +250,61 @@ Status RunRecorder::evaluate(std::int64_t step) {
   SUANLI_ASSIGN_OR_RETURN(const auto evaluation, evaluator_->run(*valid_windows_, job_.eval.batches));
   SUANLI_CHECK(evaluation.has_value());
   const std::lock_guard lock(mutex_);
-  meta_.valid_loss = evaluation->loss;
-  meta_.best_valid_loss = std::min(meta_.best_valid_loss.value_or(evaluation->loss), evaluation->loss);
+  tell(step, *evaluation);
+  return {};
+}
+
+// With the mutex.
+void RunRecorder::tell(std::int64_t step, const train::Evaluation& evaluation) {
+  book(step, Part::evaluation, evaluator_->batch_count(*valid_windows_, job_.eval.batches));
+  meta_.valid_loss = evaluation.loss;
+  meta_.best_valid_loss = std::min(meta_.best_valid_loss.value_or(evaluation.loss), evaluation.loss);
   meta_.evaluated_step = step;
   const bool is_bytes = dataset_->info().tokenizer == "bytes";
   const train::EvalRecord record{
-      spent(), step, evaluation->loss, evaluation->perplexity(), is_bytes ? evaluation->bits_per_token() : 0, evaluation->tokens};
+      spent(), step, evaluation.loss, evaluation.perplexity(), is_bytes ? evaluation.bits_per_token() : 0, evaluation.tokens};
   write(train::metrics_line(record));
   observer_->on_eval(record);
+}
+
+Status RunRecorder::sample(std::int64_t step) {
+  std::vector<std::int32_t> prompt;
+  for (const char c : job_.sample.prompt) prompt.push_back(static_cast<unsigned char>(c));
+  std::string text;
+  const auto add = [&](std::int32_t token) {
+    text += static_cast<char>(token);
+    return true;
+  };
+  const model::SamplingOptions how{.seed = static_cast<std::uint64_t>(job_.train.seed)};
+  SUANLI_RETURN_IF_ERROR(generator_->run(prompt, job_.sample.tokens, how, add));
+  const std::lock_guard lock(mutex_);
+  book(step, Part::sample, static_cast<std::int64_t>(text.size()));
+  write(train::sample_line(step, text));
+  observer_->on_sample(step, text);
   return {};
 }
 
 Status RunRecorder::save(std::int64_t step) {
   const std::lock_guard saving(saving_);
   if (is_finished_) return tl::unexpected(Error{ErrorCode::interrupted, "the run's record has ended", info_.run_folder, ""});
+  const std::int64_t before = std::exchange(looked_, step);
+  const bool is_last = step == job_.train.steps;
+  // A state whose loss cannot be told is worth keeping all the same.
+  if (is_last || is_due(dates_.evaluation, before, step))
+    if (const Status evaluated = evaluate(step); !evaluated) warn(evaluated.error());
+  if (generator_ && is_due(dates_.sample, before, step))
+    if (const Status sampled = sample(step); !sampled) warn(sampled.error());
+  if (is_due(dates_.digest, before, step)) {
+    const std::string line = train::metrics_line(train::DigestRecord{step, train::state_root(*state_)});
+    const std::lock_guard lock(mutex_);
+    write(line);
+  }
+  // A state that was not to come at this step is that of a job which was stopped, or is late.
+  const bool is_passing = dates_.is_collected(step) && !is_last && !is_due(dates_.snapshot, before, step);
+  return keep(step, is_passing);
+}
+
+Status RunRecorder::keep(std::int64_t step, bool is_passing) {
   train::SnapshotMeta meta;
   {
     const std::lock_guard lock(mutex_);
@@ -212,20 +314,17 @@ Status RunRecorder::save(std::int64_t step) {
       meta.usage = then->second.usage;
     }
   }
-  // A state whose loss cannot be told is worth keeping all the same.
-  if (job_.eval.every > 0 || step == job_.train.steps)
-    if (const Status evaluated = evaluate(step); !evaluated) warn(evaluated.error());
-  {
-    const std::lock_guard lock(mutex_);
-    meta.valid_loss = meta_.valid_loss;
-    meta.best_valid_loss = meta_.best_valid_loss;
-    meta.evaluated_step = meta_.evaluated_step;
-  }
   meta.step = step;
   SUANLI_RETURN_IF_ERROR(saver_->begin(meta));
   saver_->finish();
   const train::SnapshotSaver::News news = saver_->news();
   if (!news.errors.empty()) return tl::unexpected(news.errors.front());
+  // What stays too long takes room, and does no other harm.
+  const auto passed = std::exchange(passing_, is_passing ? std::optional(step) : std::nullopt);
+  if (passed && *passed != step)
+    if (const Status removed = tier_->remove(*passed); !removed) warn(removed.error());
+  if (is_passing) return {};
+  if (const Status pruned = tier_->prune(static_cast<int>(job_.checkpoint.keep)); !pruned) warn(pruned.error());
   const std::lock_guard lock(mutex_);
   const train::CheckpointRecord record{step};
   write(train::metrics_line(record));

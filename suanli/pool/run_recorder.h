@@ -12,7 +12,9 @@
 #include <string>
 
 #include "suanli/checkpoint/local_tier.h"
+#include "suanli/pool/state_dates.h"
 #include "suanli/protocol/job.h"
+#include "suanli/train/generate.h"
 #include "suanli/train/metrics.h"
 #include "suanli/train/run_folder.h"
 #include "suanli/train/setup.h"
@@ -34,11 +36,17 @@ class RunRecorder {
   // Of step steps_done(): initial, or of the snapshot that the run goes on from.
   engine::State& state() { return *state_; }
   std::int64_t steps_done() const { return meta_.step; }
+  // After which steps save() is to be called.
+  const StateDates& dates() const { return dates_; }
 
+  // Where the stages are cut: operations of the codecs between them are counted, too. Before announce(); later calls do nothing.
+  Status count_codecs(const graph::Cut& cut);
   // As the run begins; later calls do nothing.
   void announce(int threads);
-  void on_step(const protocol::StepFacts& facts);
-  // The state is that after `step`: evaluates it (with eval.every = 0 the last one only) and keeps a snapshot.
+  // `held`: how long of its seconds the step stood ready until an earlier state had been saved.
+  void on_step(const protocol::StepFacts& facts, Seconds held);
+  // The state is that after `step`. Does what has become due since the state before: an evaluation, a sample, a digest, a
+  // snapshot. A state that no snapshot is due of is kept as one all the same, for it is here, but only until the next comes.
   Status save(std::int64_t step);
   void warn(const Error& warning);
   // Ends the session's record. With an error the run can go on from its last snapshot.
@@ -48,7 +56,11 @@ class RunRecorder {
   explicit RunRecorder(train::RunFolder folder) : folder_(std::move(folder)) {}
   train::Spent spent() const;
   void write(const std::string& line);
+  void book(std::int64_t step, meter::Part part, std::int64_t runs);
   Status evaluate(std::int64_t step);
+  void tell(std::int64_t step, const train::Evaluation& evaluation);
+  Status sample(std::int64_t step);
+  Status keep(std::int64_t step, bool is_passing);
 
   train::RunFolder folder_;
   train::JobConfig job_;
@@ -58,21 +70,26 @@ class RunRecorder {
   std::unique_ptr<engine::Device> device_;
   std::unique_ptr<engine::State> state_;
   std::unique_ptr<train::Evaluator> evaluator_;
+  std::unique_ptr<train::Generator> generator_;  // null unless the job wants samples
   std::unique_ptr<checkpoint::LocalTier> tier_;
   std::unique_ptr<train::SnapshotSaver> saver_;
   std::optional<train::MetricsFile> metrics_;
   train::WorkByPart work_;
+  StateDates dates_;
   train::Observer nobody_;
   train::Observer* observer_ = nullptr;
   Clock* clock_ = nullptr;
 
-  std::mutex saving_;  // held while a state is saved, and to end that for good
+  std::mutex saving_;  // held while a state is saved, and to end that for good; guards the three below
   bool is_finished_ = false;
+  std::int64_t looked_ = 0;              // the step of the state before
+  std::optional<std::int64_t> passing_;  // a snapshot that goes when the next is there
   std::mutex mutex_;          // guards what follows, the metrics file and the observer
   train::SnapshotMeta meta_;  // as far as steps are committed
   train::StartInfo info_;
   Seconds begun_, pace_;
   std::int64_t first_step_ = 0;
+  std::optional<train::Evaluation> owed_;  // of the step that this session goes on from, until it is announced
   // Of the last steps, as they were committed: a snapshot comes when others may have been made since.
   struct Committed {
     double loss = 0;

@@ -5,15 +5,56 @@
 #include <cstring>
 
 #include "suanli/graph/op.h"
+#include "suanli/pool/local_training.h"
+#include "suanli/train/codecs.h"
 
 namespace suanli::pool {
 namespace {
 
 constexpr std::size_t kExponentBytes = sizeof(std::int32_t);
+constexpr std::string_view kReplica = "replica/";
+constexpr std::string_view kOuter = "outer.";
 
 std::string prefix() { return std::string(engine::kExponents) + "/"; }
 
+// "replica/R/NAME" without what stands before NAME, and that; others as they are.
+struct Split {
+  std::string_view replica, name;
+};
+Split split(std::string_view name) {
+  const std::size_t slash = name.starts_with(kReplica) ? name.find('/', kReplica.size()) : std::string_view::npos;
+  if (slash == std::string_view::npos) return {"", name};
+  return {name.substr(0, slash + 1), name.substr(slash + 1)};
+}
+
+// The tensor in the state of one machine that a stage's exponents are a part of.
+std::string table_of(std::string_view name) { return std::string(split(name).replica) + std::string(engine::kExponents); }
+
 }  // namespace
+
+std::string replica_name(std::size_t rank, std::string_view name) {
+  return std::string(kReplica) + std::to_string(rank) + "/" + std::string(name);
+}
+
+bool is_of_replicas(std::string_view name) { return name.starts_with(kReplica) || name.starts_with(kOuter); }
+bool is_of_one_replica(std::string_view name) { return name.starts_with(kReplica); }
+
+std::string lane_tensor(const std::string& name, std::size_t rank, const graph::Graph& stage) {
+  if (const std::string own = replica_name(rank, ""); name.starts_with(own)) return name.substr(own.size());
+  const graph::NodeId source = stage.find(name);
+  return source != graph::kNoNode && stage.node(source).op->name == "param" ? "outer.global/" + name : name;
+}
+
+ReplicaState replica_state(const train::JobConfig& job, const route::Placement& placement) {
+  ReplicaState state;
+  for (const auto& replicas : placement.stages) state.replicas.push_back(replicas.size());
+  if (job.local.inner_steps > 0) {
+    state.local = train::local_steps_of(job);
+  } else if (job.codec.weights != "none") {
+    state.weights = WeightCodec{.codec = train::codecs_of(job).weights};
+  }
+  return state;
+}
 
 std::vector<graph::NodeId> live_sums(const graph::Graph& graph) {
   const std::vector<bool> live = graph.live();
@@ -22,7 +63,8 @@ std::vector<graph::NodeId> live_sums(const graph::Graph& graph) {
   return sums;
 }
 
-Result<StateLayout> StateLayout::create(const graph::Graph& graph, const graph::Cut& cut, bool is_exact) {
+Result<StateLayout> StateLayout::create(const graph::Graph& graph, const graph::Cut& cut, bool is_exact,
+                                        const ReplicaState& replicas) {
   SUANLI_ASSIGN_OR_RETURN(const std::vector<graph::StageNodes> stages, graph::stages(graph, cut));
   const std::vector<graph::NodeId> sums = live_sums(graph);
   StateLayout layout;
@@ -44,16 +86,86 @@ Result<StateLayout> StateLayout::create(const graph::Graph& graph, const graph::
       held.push_back(exponents_name(s));
       owned.push_back(exponents_name(s));
     }
-    layout.owned_.push_back(std::move(owned));
-    layout.held_.push_back(std::move(held));
+    const std::size_t ranks = s < replicas.replicas.size() ? replicas.replicas[s] : 1;
+    layout.owned_.emplace_back(ranks, owned);
+    layout.held_.emplace_back(ranks, held);
     layout.sums_.push_back(std::move(places));
   }
+  if (replicas.weights) layout.add_errors(graph, stages, replicas);
+  if (replicas.local) layout.add_lanes(graph, replicas, is_exact ? sums.size() : 0);
   return layout;
+}
+
+void StateLayout::add_errors(const graph::Graph& graph, const std::vector<graph::StageNodes>& stages,
+                             const ReplicaState& replicas) {
+  if (!replicas.weights->codec.has_buffer()) return;
+  for (const PackedSum& sum : packed_sums(graph, *replicas.weights))
+    for (std::size_t s = 0; s < stages.size(); ++s) {
+      if (owned_[s].size() == 1 || !std::ranges::binary_search(stages[s].nodes, sum.sum)) continue;
+      for (std::size_t rank = 0; rank < owned_[s].size(); ++rank) {
+        const std::string name = error_name(rank, sum.name);
+        owned_[s][rank].push_back(name);
+        held_[s][rank].push_back(name);
+        extras_[name] = {sum.type, "", {}};
+      }
+    }
+}
+
+void StateLayout::add_lanes(const graph::Graph& graph, const ReplicaState& replicas, std::size_t sums) {
+  // The lane's own tensor `name`, which the state of one machine has, if `plain`, for lane 0.
+  const auto own = [&](std::size_t rank, const std::string& name, const graph::TensorType& type, bool plain) {
+    if (plain && rank == 0) return name;
+    extras_[replica_name(rank, name)] = {type, name, {}};
+    return replica_name(rank, name);
+  };
+  for (auto* all : {&owned_, &held_})
+    for (auto& stage : *all)
+      for (std::size_t rank = 0; rank < stage.size(); ++rank) {
+        std::vector<std::string> names;
+        for (const std::string& name : stage[rank]) {
+          if (exponents_of(name) != nullptr) {
+            // The whole table beside that of one machine, a part of it to travel.
+            if (rank > 0) own(rank, std::string(engine::kExponents), graph::i32({static_cast<std::int64_t>(sums)}), false);
+            names.push_back(rank == 0 ? name : replica_name(rank, name));
+            continue;
+          }
+          const graph::Node& node = graph.node(graph.find(name));
+          const bool is_param = node.op->name == "param";
+          names.push_back(own(rank, name, node.type, !is_param));
+          if (!is_param) continue;
+          names.push_back(name);
+          for (const OuterTensor& tensor : outer_tensors({name, node.type}, *replicas.local)) {
+            if (tensor.name == "outer.global/" + name) continue;
+            names.push_back(tensor.is_shared ? tensor.name : replica_name(rank, tensor.name));
+            extras_[names.back()] = {tensor.type, "", tensor.begins};
+          }
+        }
+        stage[rank] = std::move(names);
+      }
+}
+
+Result<std::vector<std::string>> StateLayout::fit(engine::State& whole) const {
+  std::vector<std::string> gone, begun;
+  for (const engine::State::Tensor& tensor : whole.tensors()) {
+    const auto extra = extras_.find(tensor.name);
+    if (is_of_replicas(tensor.name) && (extra == extras_.end() || extra->second.type != tensor.type)) gone.push_back(tensor.name);
+  }
+  for (const std::string& name : gone) whole.remove(name);
+  for (const auto& [name, extra] : extras_) {
+    if (whole.find(name) != nullptr) continue;
+    std::vector<std::byte> bytes = extra.begins;
+    bytes.resize(static_cast<std::size_t>(extra.type.bytes().value()));
+    if (whole.find(extra.begins_as) != nullptr) SUANLI_RETURN_IF_ERROR(whole.read(extra.begins_as, bytes));
+    SUANLI_RETURN_IF_ERROR(whole.add(name, extra.type, bytes));
+    begun.push_back(name);
+  }
+  return begun;
 }
 
 std::string exponents_name(std::size_t stage) { return prefix() + std::to_string(stage); }
 
 const std::vector<std::size_t>* StateLayout::exponents_of(std::string_view name) const {
+  name = split(name).name;
   if (!name.starts_with(prefix())) return nullptr;
   name.remove_prefix(prefix().size());
   std::size_t stage = 0;
@@ -77,18 +189,18 @@ Status StateLayout::write(std::string_view name, std::span<const std::byte> byte
     return fail(ErrorCode::mismatch,
                 std::to_string(bytes.size()) + " bytes do not make " + std::to_string(places->size()) + " exponents",
                 std::string(name));
-  engine::State::Tensor* table = whole.find(engine::kExponents);
-  SUANLI_CHECK(table != nullptr);
+  engine::State::Tensor* table = whole.find(table_of(name));
+  if (table == nullptr) return fail(ErrorCode::mismatch, "the job's state has no tensor of this name", std::string(name));
   std::vector<std::byte> all(static_cast<std::size_t>(table->type.bytes().value()));
-  SUANLI_RETURN_IF_ERROR(whole.read(engine::kExponents, all));
+  SUANLI_RETURN_IF_ERROR(whole.read(table->name, all));
   for (std::size_t i = 0; i < places->size(); ++i)
     std::memcpy(all.data() + (*places)[i] * kExponentBytes, bytes.data() + i * kExponentBytes, kExponentBytes);
-  return whole.write(engine::kExponents, all);
+  return whole.write(table->name, all);
 }
 
 Result<std::vector<std::byte>> StateLayout::read(std::string_view name, engine::State& whole) const {
   const std::vector<std::size_t>* places = exponents_of(name);
-  const std::string own(places == nullptr ? name : engine::kExponents);
+  const std::string own = places == nullptr ? std::string(name) : table_of(name);
   engine::State::Tensor* tensor = whole.find(own);
   if (tensor == nullptr) return fail(ErrorCode::mismatch, "the job's state has no tensor of this name", std::string(name));
   std::vector<std::byte> all(static_cast<std::size_t>(tensor->type.bytes().value()));

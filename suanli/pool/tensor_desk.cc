@@ -1,6 +1,7 @@
 #include "suanli/pool/tensor_desk.h"
 
 #include <algorithm>
+#include <atomic>
 #include <nlohmann/json.hpp>
 #include <utility>
 
@@ -118,28 +119,37 @@ Result<TensorRefusal> parse_tensor_refusal(std::string_view text, const std::str
   return refusal;
 }
 
-Status TensorDesk::fetch(net::Link& link, const TensorRequest& request, const std::vector<std::span<std::byte>>& buffers) {
+Status TensorDesk::fetch(net::Link& link, const TensorRequest& request, const std::vector<std::span<std::byte>>& buffers,
+                         const std::function<bool()>& is_wanted) {
   SUANLI_CHECK(buffers.size() == request.names.size());
   for (std::size_t begin = 0; begin < buffers.size(); begin += kAtOnce) {
     const std::size_t end = std::min(buffers.size(), begin + kAtOnce);
     TensorRequest part = request;
     part.names.assign(request.names.begin() + static_cast<std::ptrdiff_t>(begin),
                       request.names.begin() + static_cast<std::ptrdiff_t>(end));
-    SUANLI_RETURN_IF_ERROR(fetch_part(link, std::move(part), std::span(buffers).subspan(begin, end - begin)));
+    SUANLI_RETURN_IF_ERROR(fetch_part(link, std::move(part), std::span(buffers).subspan(begin, end - begin), is_wanted));
   }
   return {};
 }
 
-Status TensorDesk::fetch_part(net::Link& link, TensorRequest request, std::span<const std::span<std::byte>> buffers) {
+Status TensorDesk::fetch_part(net::Link& link, TensorRequest request, std::span<const std::span<std::byte>> buffers,
+                              const std::function<bool()>& is_wanted) {
   Bytes total;
   for (const std::span<std::byte> buffer : buffers) total += Bytes(static_cast<std::int64_t>(buffer.size()));
   const Seconds deadline = deadline_of(link, total);
   const auto waiting = std::make_shared<Waiting>();
+  waiting->job = request;
   waiting->open = buffers.size();
   {
     const std::lock_guard lock(mutex_);
     request.number = ++last_number_;
     waiting_[request.number] = waiting;
+  }
+  // From here on give_up() is heard.
+  if (!is_wanted()) {
+    const std::lock_guard lock(mutex_);
+    waiting_.erase(request.number);
+    return tl::unexpected(Error{ErrorCode::cancelled, "the tensors are not wanted any more", "job " + request.job, ""});
   }
   std::vector<net::TransferId> transfers;
   for (std::size_t i = 0; i < buffers.size(); ++i)
@@ -173,17 +183,66 @@ Status TensorDesk::fetch_part(net::Link& link, TensorRequest request, std::span<
   return {};
 }
 
-Status TensorDesk::on_request(net::Link& link, std::string_view text, const Giver& giver) {
-  SUANLI_ASSIGN_OR_RETURN(const TensorRequest request, parse_tensor_request(text, "peer " + link.peer().key().short_text()));
+void TensorDesk::give_up(const protocol::JobEpoch& job, const Error& why) {
+  const std::lock_guard lock(mutex_);
+  for (const auto& [number, waiting] : waiting_) {
+    const std::lock_guard guard(waiting->mutex);
+    if (waiting->job != job || waiting->failure) continue;
+    waiting->failure = why;
+    waiting->changed.notify_all();
+  }
+}
+
+Status TensorDesk::on_request(const std::shared_ptr<net::Link>& link, std::string_view text, const Giver& giver) {
+  SUANLI_ASSIGN_OR_RETURN(TensorRequest request, parse_tensor_request(text, "peer " + link->peer().key().short_text()));
+  {
+    const std::lock_guard lock(mutex_);
+    const auto [own, is_first] = serving_.try_emplace(link);
+    if (!is_first && own->second.waiting.size() < kMostWaiting) {
+      own->second.waiting.emplace_back(std::move(request), giver);
+      return {};
+    }
+    if (!is_first)
+      return send_text(*link, TextKind::response,
+                       encode(TensorRefusal{request.number,
+                                            {ErrorCode::busy, "other tensors are still on their way to this peer", "link",
+                                             "ask again when they have come"}}));
+  }
+  serve(link, request, giver);
+  return {};
+}
+
+void TensorDesk::serve(const std::shared_ptr<net::Link>& link, const TensorRequest& request, const Giver& giver) {
   auto given = giver(request);
-  if (!given) return send_text(link, TextKind::response, encode(TensorRefusal{request.number, given.error()}));
+  if (!given || given->empty()) {
+    // A link that takes no refusal is closed, and says so itself.
+    if (!given) (void)send_text(*link, TextKind::response, encode(TensorRefusal{request.number, given.error()}));
+    return end_serving(link);
+  }
   SUANLI_CHECK(given->size() == request.names.size());
   Bytes total;
   for (const SharedBytes& tensor : *given) total += Bytes(static_cast<std::int64_t>(tensor->size()));
+  const auto open = std::make_shared<std::atomic<std::size_t>>(given->size());
   for (std::size_t i = 0; i < given->size(); ++i)
-    link.send(tag_of_tensor(request.number, i), *(*given)[i], {.deadline = deadline_of(link, total)},
-              [kept = (*given)[i]](const Result<Bytes>&) {});
-  return {};
+    link->send(tag_of_tensor(request.number, i), *(*given)[i], {.deadline = deadline_of(*link, total)},
+               [this, open, kept = (*given)[i], weak = std::weak_ptr(link)](const Result<Bytes>&) {
+                 if (--*open == 0) executor_([this, weak] { end_serving(weak); });
+               });
+}
+
+// Goes on with the next request, if one waits.
+void TensorDesk::end_serving(const std::weak_ptr<net::Link>& weak) {
+  std::pair<TensorRequest, Giver> next;
+  const std::shared_ptr<net::Link> link = weak.lock();
+  {
+    const std::lock_guard lock(mutex_);
+    const auto own = serving_.find(weak);
+    if (own == serving_.end()) return;
+    if (!link || own->second.waiting.empty()) return void(serving_.erase(own));
+    next = std::move(own->second.waiting.front());
+    own->second.waiting.pop_front();
+  }
+  serve(link, next.first, next.second);
 }
 
 void TensorDesk::on_response(std::string_view text, const std::string& place) {

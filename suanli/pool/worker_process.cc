@@ -15,6 +15,7 @@
 #include "suanli/pool/owner_hours.h"
 #include "suanli/pool/reachable_address.h"
 #include "suanli/pool/shard_feed.h"
+#include "suanli/pool/shard_urls.h"
 #include "suanli/train/run_folder.h"
 
 namespace suanli::pool {
@@ -240,7 +241,7 @@ void WorkerProcess::on_coordinator(std::shared_ptr<net::Link> link) {
 void WorkerProcess::on_coordinator_text(const TextReader::Text& text) {
   if (text.kind == TextKind::request) {
     const Status answered =
-        desk_.on_request(*coordinator_link_, text.text, [this](const TensorRequest& request) { return runner_->given(request); });
+        desk_.on_request(coordinator_link_, text.text, [this](const TensorRequest& request) { return runner_->given(request); });
     if (!answered) coordinator_link_->close(answered.error());
     return;
   }
@@ -265,6 +266,8 @@ void WorkerProcess::note(const protocol::ToWorker& message) const {
   if (const auto* assign = std::get_if<protocol::Assign>(&message))
     note(printable(assign->job, 60) + ": has a part for this machine, and " + std::to_string(assign->peers.size()) + " others");
   if (const auto* begin = std::get_if<protocol::Begin>(&message)) note(printable(begin->job, 60) + ": runs");
+  if (const auto* settle = std::get_if<protocol::Settle>(&message))
+    note(printable(settle->job, 60) + ": goes on no further; its state after step " + std::to_string(settle->step) + " is kept");
   if (const auto* stop = std::get_if<protocol::Stop>(&message))
     note(printable(stop->job, 60) + ": is over" + (stop->error ? ": " + printable(stop->error->message, 300) : ""));
 }
@@ -304,6 +307,8 @@ void WorkerProcess::perform_one(protocol::WorkerAction& any) {
           runner_->commit_step(action);
         } else if constexpr (std::is_same_v<Action, protocol::GiveState>) {
           runner_->give_state(action);
+        } else if constexpr (std::is_same_v<Action, protocol::LeaveStep>) {
+          runner_->leave(action);
         } else if constexpr (std::is_same_v<Action, protocol::DropJob>) {
           waiting_job_.reset();
           runner_->drop(action.why.value_or(Error{ErrorCode::cancelled, "the job is over", "job " + action.job, ""}));
@@ -412,17 +417,13 @@ void WorkerProcess::take_peer(std::shared_ptr<net::Link> link) {
 
 std::optional<net::LineOptions> WorkerProcess::line_to(const net::PeerId& peer) {
   if (!options_.lines) return std::nullopt;
-  const auto index_of = [&](const std::string& name) {
-    const auto& places = options_.lines->places();
-    return static_cast<std::size_t>(std::ranges::find(places, name, &net::Place::name) - places.begin());
-  };
   const std::lock_guard lock(places_mutex_);
   const auto found = places_.find(peer.hex());
-  if (found == places_.end()) return std::nullopt;  // the coordinator
-  const std::size_t from = index_of(options_.place), to = index_of(found->second);
-  const std::size_t count = options_.lines->places().size();
-  if (from >= count || to >= count) return std::nullopt;
-  return options_.lines->line(from, to);
+  // Nobody but the coordinator has a link before this worker has been told of it.
+  const auto from = options_.lines->find(options_.place);
+  const auto to = found == places_.end() ? options_.lines->place_of_coordinator() : options_.lines->find(found->second);
+  if (!from || !to) return std::nullopt;
+  return options_.lines->line(*from, *to);
 }
 
 // Begins the job as soon as all its peers are linked.
@@ -447,7 +448,7 @@ void WorkerProcess::try_prepare() {
     waiting_job_.reset();
     return perform(machine_->on_runner(failed, monotonic()));
   }
-  // Whoever of the job's peers has a shard already gives it; the coordinator has them all.
+  // Whoever of the job's peers has a shard already gives it; the coordinator has them all, and is asked last.
   std::vector<std::shared_ptr<data::ShardSource>> sources;
   for (const protocol::PeerRoute& route : assign.peers)
     if (const auto& shards = peers_.at(route.id).shards) sources.push_back(shards);
@@ -459,7 +460,8 @@ void WorkerProcess::try_prepare() {
                                               const route::WorkerOrder& order) { return make_feed(job, config, sources, order); },
                  .threads = options_.threads,
                  .memory_limit = options_.memory,
-                 .cap = options_.cap};
+                 .cap = options_.cap,
+                 .folder = options_.folder};
   waiting_job_.reset();
   runner_->prepare(std::move(needs));
 }
@@ -485,13 +487,11 @@ Result<std::unique_ptr<SampleFeed>> WorkerProcess::make_feed(const protocol::Ass
                                                              const route::WorkerOrder& order) {
   const std::string place = "job " + assign.job;
   SUANLI_ASSIGN_OR_RETURN(data::DatasetInfo info, data::parse_dataset(assign.dataset, place + ", dataset"));
-  SUANLI_ASSIGN_OR_RETURN(const auto numbers, data::WindowNumbers::create(info, data::Split::train, job.model.context, place));
-  SUANLI_ASSIGN_OR_RETURN(
-      const data::Sampler sampler,
-      data::Sampler::create(numbers.count(), static_cast<std::uint64_t>(job.train.batch * job.train.micro_batches),
-                            static_cast<std::uint64_t>(job.train.seed)));
+  SUANLI_ASSIGN_OR_RETURN(const data::Sampler sampler, sampler_of(assign, job));
   ShardFeedOptions how;
   how.warn = options_.log;
+  const auto named = sources_at(job.data.sources);
+  sources.insert(sources.end() - 1, named.begin(), named.end());
   SUANLI_ASSIGN_OR_RETURN(auto feed, ShardFeed::create(std::move(info), job.model.context, sampler, job.train.batch, *cache_,
                                                        std::move(sources), std::move(how)));
   std::vector<std::int64_t> mine;
@@ -499,6 +499,20 @@ Result<std::unique_ptr<SampleFeed>> WorkerProcess::make_feed(const protocol::Ass
     if (work.phase == graph::Phase::forward) mine.push_back(work.micro_batch);
   feed->will_need(assign.begin_step - 1, std::move(mine));
   return std::make_unique<CachedFeed>(std::move(feed));
+}
+
+// Those that cannot be asked are told of once and left out: there are others.
+std::vector<std::shared_ptr<data::ShardSource>> WorkerProcess::sources_at(const std::vector<std::string>& urls) const {
+  std::vector<std::shared_ptr<data::ShardSource>> sources;
+  for (const std::string& url : urls) {
+    if (!options_.asks_urls) continue;
+    auto source = source_at(url, environment_of_process);
+    if (source)
+      sources.push_back(std::move(*source));
+    else
+      note("shards are not fetched from there: " + source.error().to_string());
+  }
+  return sources;
 }
 
 void WorkerProcess::report_lines() {

@@ -37,6 +37,7 @@ struct WorkerOptions {
   double share = 1;
   std::optional<FlopsPerSecond> cap;           // kept in every second
   std::optional<protocol::HoursWindow> hours;  // of this machine's zone; run() ends when they do
+  bool asks_urls = true;                       // for shards, where a job names some (shard_urls.h)
   std::optional<net::LinkMap> lines;           // emulated; `place` names where it lies
   std::function<void(const std::string&)> log;
 };
@@ -80,9 +81,11 @@ class WorkerProcess {
                                     std::function<void(std::uint32_t, std::span<const std::byte>)> other);
   void probe(const std::string& id, Peer& peer);
   void renew_certificate();
+  // The first of them are the job's other workers, the last is the coordinator.
   Result<std::unique_ptr<SampleFeed>> make_feed(const protocol::Assign& assign, const train::JobConfig& job,
                                                 std::vector<std::shared_ptr<data::ShardSource>> sources,
                                                 const route::WorkerOrder& order);
+  std::vector<std::shared_ptr<data::ShardSource>> sources_at(const std::vector<std::string>& urls) const;
   void try_prepare();
   void tick();
   void report_lines();
@@ -94,7 +97,7 @@ class WorkerProcess {
   std::string own_id_;
   net::Address coordinator_;
   EventLoop loop_;
-  TensorDesk desk_;
+  TensorDesk desk_{[this](std::function<void()> work) { loop_.post(std::move(work)); }};
   std::unique_ptr<protocol::Worker> machine_;
   std::optional<Status> ended_;
   std::shared_ptr<net::Link> coordinator_link_;

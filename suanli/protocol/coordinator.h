@@ -7,8 +7,9 @@
 //
 // One job runs at a time, on workers of the placer's choice; others wait in the order they came. Membership is stable while a job
 // runs: who comes stands by for the next job, who goes (link lost, silent for `dead_after`, left, broke the protocol) ends the
-// job at its last committed step, with the reason; the other workers become idle and the next job is placed. Every assignment has
-// an epoch of its own, never used before, and messages of other epochs are dropped and counted.
+// job, with the reason, at its last committed step, whose state is saved if each stage has a worker left; then these become idle
+// and the next job is placed. Every assignment has an epoch of its own, never used before, and messages of other epochs are
+// dropped and counted.
 //
 // The actions of one event are to be done in order, and those of one event before those of the next. One thread calls a
 // Coordinator; monotonic time never falls. Peers are named by the id of their certificate: a peer that connects again replaces
@@ -135,7 +136,8 @@ class Coordinator {
   Result<std::vector<std::vector<std::size_t>>> stages_of(const Placed& placed, Epoch epoch, std::size_t workers) const;
   Status assign(Job& job, const Placed& placed, Epoch epoch, const std::vector<WorkerFacts>& workers);
   void perform(RunOutputs outputs);
-  void end_job(Job& job, JobState state, std::optional<Error> why);
+  // `says_kept`: the reason says what is saved of the job.
+  void end_job(Job& job, JobState state, std::optional<Error> why, bool says_kept = false);
   void change(Job& job, JobState state, std::optional<Error> why = {});
   void forget_old_jobs();
   Job* find_job(const JobId& id);
@@ -149,9 +151,8 @@ class Coordinator {
   std::map<std::pair<std::string, std::string>, LineFacts> lines_;
   std::deque<Job> jobs_;  // in the order they came
   std::unique_ptr<JobRun> run_;
-  std::vector<std::vector<std::size_t>> run_stages_;  // of each worker of the run
-  std::string told_relay_;                            // the relay that workers know of
-  std::optional<JobId> told_to_wait_;                 // the job at the head of the queue has been said to wait
+  std::string told_relay_;           // the relay that workers know of
+  std::optional<JobId> told_to_wait_;  // the job at the head of the queue has been said to wait
   std::deque<PoolEvent> events_;
   Epoch next_epoch_;
   std::int64_t next_number_ = 1;

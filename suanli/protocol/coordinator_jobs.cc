@@ -152,14 +152,14 @@ Status Coordinator::assign(Job& job, const Placed& placed, Epoch epoch, const st
     sends.push_back(Send{workers[own].peer, std::move(message)});
   }
   std::vector<WorkerFacts> members;
-  run_stages_.clear();
+  std::vector<std::vector<std::size_t>> held;
   job.view.workers.clear();
   for (const std::size_t each : holders) {
     members.push_back(workers[each]);
-    run_stages_.push_back(std::move(stages[each]));
+    held.push_back(std::move(stages[each]));
     job.view.workers.push_back(workers[each].peer);
   }
-  run_ = std::make_unique<JobRun>(rules_.run, job.request, epoch, std::move(members), at_.now);
+  run_ = std::make_unique<JobRun>(rules_.run, job.request, epoch, std::move(members), std::move(held), at_.now);
   job.view.epoch = epoch;
   job.view.placement = placed.said;
   job.view.started = at_.wall;
@@ -177,8 +177,8 @@ void Coordinator::perform(RunOutputs outputs) {
   Job& job = *find_job(run_->id().job);
   for (RunOutput& output : outputs) {
     if (auto* tell = std::get_if<Tell>(&output)) {
-      for (const WorkerFacts& each : run_->workers())
-        if (members_.contains(each.peer)) actions_.push_back(Send{each.peer, tell->message});
+      for (std::size_t i = 0; i < run_->workers().size(); ++i)
+        if (!run_->is_lost(i)) actions_.push_back(Send{run_->workers()[i].peer, tell->message});
     } else if (auto* moved = std::get_if<Moved>(&output)) {
       change(job, moved->state);
       if (moved->state == JobState::running) event(Reason::job_running, job.request.id, place_of(job.request.id) + " runs");
@@ -199,21 +199,21 @@ void Coordinator::perform(RunOutputs outputs) {
       else event(Reason::snapshot_failed, job.request.id, step + " was not saved: " + saved->status.error().message,
                  saved->status.error().next_step);
     } else if (auto* fault = std::get_if<Broke>(&output)) {
-      // The run hears of the loss inside, and ends: nothing follows this output.
+      // The run hears of the loss inside, and may end: nothing follows this output.
       const std::string peer = run_->workers()[fault->worker].peer;
       return broke(peer, fault->sentence);
     } else if (auto* over = std::get_if<Over>(&output)) {
       const bool cancelled = run_->cancelled() && !over->why;
       const bool whole = job.view.saved_step == job.request.last_step;
       run_.reset();
-      run_stages_.clear();
+      if (over->why && !over->kept.empty()) over->why->message += "; " + over->kept;
       const JobState end = cancelled && !whole ? JobState::cancelled : JobState::finished;
-      return end_job(job, over->why ? JobState::failed : end, over->why);
+      return end_job(job, over->why ? JobState::failed : end, over->why, !over->kept.empty());
     }
   }
 }
 
-void Coordinator::end_job(Job& job, JobState state, std::optional<Error> why) {
+void Coordinator::end_job(Job& job, JobState state, std::optional<Error> why, bool says_kept) {
   const std::string name = place_of(job.request.id), step = std::to_string(job.view.committed_step);
   job.view.ended = at_.wall;
   job.view.waits_for.clear();
@@ -223,7 +223,8 @@ void Coordinator::end_job(Job& job, JobState state, std::optional<Error> why) {
   if (state == JobState::cancelled)
     event(Reason::job_cancelled, job.request.id, name + " was cancelled after step " + step + kept);
   if (state == JobState::failed)
-    event(Reason::job_failed, job.request.id, name + " stopped after step " + step + ": " + why->message + kept, why->next_step);
+    event(Reason::job_failed, job.request.id,
+          name + " stopped after step " + step + ": " + why->message + (says_kept ? "" : kept), why->next_step);
   change(job, state, std::move(why));
   forget_old_jobs();
 }

@@ -73,8 +73,8 @@ TEST_F(CoordinatorTest, RefusesAnotherVersionNamingBoth) {
   EXPECT_EQ(coordinator.status().workers, 0);
   // The same version of suanli, but another protocol.
   coordinator.on_connected("new", at(1));
-  const Hello unread{.version = "0.1.0", .protocol = 2};
-  EXPECT_THAT(told<Refused>(coordinator.on_message("new", unread, at(1)), "new")->error.message, HasSubstr("protocol 2"));
+  const Hello unread{.version = "0.1.0", .protocol = 98};
+  EXPECT_THAT(told<Refused>(coordinator.on_message("new", unread, at(1)), "new")->error.message, HasSubstr("protocol 98"));
 }
 
 TEST_F(CoordinatorTest, RefusesAClockThatIsOff) {

@@ -27,6 +27,20 @@ void check_end(const World& world, const JobId& id) {
   }
 }
 
+// No fault costs a step that was told to be committed while each stage has a worker without a fault.
+void check_promise(const World& world, const JobId& id, const std::set<int>& faulty) {
+  const JobView view = *world.coordinator->job(id);
+  if (view.state != JobState::failed || world.last_told(id) == 0) return;
+  bool is_left = true;
+  for (const int stage : {0, 1}) {
+    const std::set<int> holders = world.holders_of(id, stage);
+    is_left = is_left && std::ranges::any_of(holders, [&](int each) { return !faulty.contains(each); });
+  }
+  if (!is_left) return;
+  EXPECT_EQ(view.saved_step, world.last_told(id)) << view.error->message;
+  EXPECT_EQ(view.committed_step, world.last_told(id));
+}
+
 using Fault = void (*)(World&, int worker);
 
 // One run for each event of an undisturbed run of two jobs: the fault strikes just before it. Both jobs end, with the reason if
@@ -50,6 +64,7 @@ int strike_at_every_event(Fault fault, int workers_left) {
       if (workers_left < 3 && world.coordinator->job(id)->state == JobState::queued) world.cancel(id);
       EXPECT_TRUE(world.is_over(id)) << id << ", struck at event " << strike;
       check_end(world, id);
+      if (strike >= 0) check_promise(world, id, {static_cast<int>(strike % 3)});
       stopped += world.coordinator->job(id)->state == JobState::failed;
     }
     EXPECT_EQ(world.coordinator->status().workers, strike >= 0 ? workers_left : 3);
@@ -80,6 +95,61 @@ TEST(Faults, AWorkerLeavesAtAnyMoment) {
 }
 TEST(Faults, ALineBreaksAtAnyMomentAndTheWorkerComesAgain) {
   EXPECT_GT(strike_at_every_event([](World& world, int worker) { world.cut(worker); }, 3), 120);
+}
+
+// With a second fault while the first is being dealt with: whatever strikes whom, the job ends, and what was promised holds.
+TEST(Faults, TwoFaultsInARow) {
+  int stopped = 0, kept = 0;
+  for (std::uint64_t seed = 1; seed <= 600 && !testing::Test::HasFailure(); ++seed) {
+    World world({.workers = 5, .seed = seed, .repeat_chance = 0.05});
+    std::mt19937_64 random(seed);
+    const auto below = [&](std::uint64_t bound) { return static_cast<int>(random() % bound); };
+    JobRequest job = world.job("job", 6);
+    job.snapshot_every = below(4);
+    world.submit(job);
+    std::set<int> faulty;
+    for (int fault = 0; fault < 2; ++fault) {
+      for (int steps = below(fault == 0 ? 250 : 40); steps > 0 && !world.is_over("job"); --steps) world.step();
+      if (world.is_over("job")) break;
+      const int worker = below(5);
+      faulty.insert(worker);
+      const int kind = below(5);
+      if (kind == 0) world.kill(worker);
+      if (kind == 1) world.mute(worker);
+      if (kind == 2) world.cut(worker);
+      if (kind == 3) world.hung.insert(worker);
+      if (kind == 4) world.fails_to_commit = [worker](int each, std::int64_t) { return each == worker; };
+    }
+    world.run_until([&] { return world.is_over("job") || world.coordinator->job("job")->state == JobState::queued; }, 2000);
+    if (!world.is_over("job")) continue;
+    check_end(world, "job");
+    check_promise(world, "job", faulty);
+    const JobView view = *world.coordinator->job("job");
+    stopped += view.state == JobState::failed;
+    kept += view.state == JobState::failed && view.saved_step.value_or(0) > 0 && view.saved_step == view.committed_step;
+  }
+  EXPECT_GT(stopped, 200);
+  EXPECT_GT(kept, 100);
+}
+
+TEST(Faults, AWorkerThatComesBackIsNotAskedForWhatItHadBefore) {
+  World world({.workers = 3, .seed = 6});
+  world.submit(world.job("job", 100));
+  world.run_until([&] { return world.last_told("job") == 5; });
+  std::set<int> holders = world.holders_of("job", 0).size() == 2 ? world.holders_of("job", 0) : world.holders_of("job", 1);
+  const int first = *holders.begin(), second = *holders.rbegin();
+  world.hung.insert(second);  // so that it takes a while
+  world.cut(first);
+  world.run_until([&] { return world.coordinator->job("job")->state == JobState::saving; });
+  world.run_until([&] { return world.coordinator->status().workers == 3; }, 40);
+  EXPECT_EQ(world.coordinator->status().idle, 1);
+  world.run_until([&] { return world.worker(first)->state() == WorkerState::idle; }, 5);
+  world.run_until([&] { return world.is_over("job"); }, 300);
+  const JobView view = *world.coordinator->job("job");
+  EXPECT_FALSE(view.saved_step);
+  EXPECT_THAT(view.error->message, testing::AnyOf(HasSubstr("was not given within"), HasSubstr("of whom nobody is left")));
+  world.run_for(2);
+  EXPECT_TRUE(world.worker(first)->welcomed());
 }
 
 TEST(Faults, TheReasonNamesTheWorker) {
@@ -173,7 +243,7 @@ TEST(Faults, ReplicasThatDifferAreFound) {
   world.run_until([&] { return world.is_over("job"); });
   EXPECT_EQ(world.coordinator->job("job")->error->code, ErrorCode::differs);
   EXPECT_THAT(world.coordinator->job("job")->error->message,
-              testing::MatchesRegex(".*between worker 'w[13]' and worker 'w[13]' after step 4"));
+              testing::MatchesRegex(".*between worker 'w[0-3]' and worker 'w[0-3]' after step 4"));
   EXPECT_TRUE(world.collected().empty());
 }
 

@@ -18,11 +18,13 @@ std::string_view name_of(JobState state) {
   return kNames[static_cast<int>(state)];
 }
 
-JobRun::JobRun(RunRules rules, const JobRequest& request, Epoch epoch, std::vector<WorkerFacts> workers, Seconds now)
-    : rules_(rules), id_{request.id, epoch}, workers_(std::move(workers)), last_step_(request.last_step),
-      snapshot_every_(request.snapshot_every), save_when_cancelled_(request.save_when_cancelled), progress_(workers_.size()),
-      step_(request.begin_step()), committed_(request.begin_step() - 1), phase_since_(now), step_since_(now), now_(now) {
-  SUANLI_CHECK(!workers_.empty() && step_ <= last_step_);
+JobRun::JobRun(RunRules rules, const JobRequest& request, Epoch epoch, std::vector<WorkerFacts> workers,
+               std::vector<std::vector<std::size_t>> stages, Seconds now)
+    : rules_(rules), id_{request.id, epoch}, workers_(std::move(workers)), stages_(std::move(stages)),
+      begin_step_(request.begin_step()), last_step_(request.last_step), snapshot_every_(request.snapshot_every),
+      save_when_cancelled_(request.save_when_cancelled), progress_(workers_.size()), step_(request.begin_step()),
+      committed_(request.begin_step() - 1), saved_(request.from_snapshot), phase_since_(now), step_since_(now), now_(now) {
+  SUANLI_CHECK(!workers_.empty() && step_ <= last_step_ && stages_.size() == workers_.size());
   for (Progress& each : progress_) each.committed = committed_;
 }
 
@@ -30,7 +32,12 @@ RunOutputs JobRun::take() { return std::exchange(outputs_, {}); }
 
 RunOutputs JobRun::on_message(std::size_t worker, const ToCoordinator& message, Seconds now) {
   now_ = now;
-  if (phase_ != Phase::over) std::visit([&](const auto& each) { on(worker, each); }, message);
+  if (phase_ == Phase::over) return {};
+  if (progress_.at(worker).is_lost) {
+    ++stale_;
+  } else {
+    std::visit([&](const auto& each) { on(worker, each); }, message);
+  }
   return take();
 }
 
@@ -41,11 +48,10 @@ void JobRun::on(std::size_t, const Other&) {
 
 RunOutputs JobRun::on_lost(std::size_t worker, const Error& why) {
   SUANLI_CHECK(worker < workers_.size());
-  if (phase_ != Phase::over) {
-    Error error = why;
-    error.message = name_of_worker(worker) + ", which held a part of the job, is gone: " + why.message;
-    end(error);
-  }
+  if (phase_ == Phase::over || std::exchange(progress_[worker].is_lost, true)) return {};
+  Error error = why;
+  error.message = name_of_worker(worker) + ", which held a part of the job, is gone: " + why.message;
+  settle(std::move(error));
   return take();
 }
 
@@ -60,7 +66,10 @@ void JobRun::on(std::size_t worker, const Ready&) {
   begin_step(step_);
 }
 
-void JobRun::on(std::size_t worker, const Failed& message) { end(Error(message.error).within(name_of_worker(worker))); }
+void JobRun::on(std::size_t worker, const Failed& message) {
+  progress_[worker].has_failed = true;
+  settle(Error(message.error).within(name_of_worker(worker)));
+}
 
 // ---- a step
 
@@ -77,6 +86,7 @@ void JobRun::begin_step(std::int64_t step) {
 
 void JobRun::on(std::size_t worker, const Prepared& message) {
   Progress& own = progress_[worker];
+  if (phase_ == Phase::settling) return void(++stale_);  // it had not heard of it yet
   if (phase_ == Phase::stepping && message.step == step_ && message.attempt <= attempt_) return take_prepared(worker, message);
   const bool goes_on = phase_ == Phase::committing && (then_ == Then::next || then_ == Then::snapshot);
   if (goes_on && own.committed == step_ && message.step == step_ + 1 && message.attempt == 1 && !own.early) {
@@ -91,23 +101,23 @@ void JobRun::take_prepared(std::size_t worker, const Prepared& message) {
   Progress& own = progress_[worker];
   if (own.prepared_attempt == message.attempt)
     return broke(worker, "prepared one attempt of step " + std::to_string(message.step) + " twice");
-  // An error ends the job whichever attempt it belongs to: that worker goes no further.
-  if (message.outcome == Outcome::error) return end(Error(*message.error).within(name_of_worker(worker)));
+  // An error ends the job whichever attempt it belongs to: that worker goes no further. Its state is that of the step before.
+  if (message.outcome == Outcome::error) return settle(Error(*message.error).within(name_of_worker(worker)));
   if (message.attempt < attempt_) return void(++stale_);
   if (message.outcome == Outcome::repeat) return repeat_step();
   own.prepared_attempt = attempt_;
-  if (!facts_.loss) facts_.loss = message.loss;
+  own.loss = message.loss;
+  own.grad_norm = message.grad_norm;
   if (!facts_.tokens) facts_.tokens = message.tokens;
-  if (!facts_.grad_norm) facts_.grad_norm = message.grad_norm;
   if (std::ranges::all_of(progress_, [&](const Progress& each) { return each.prepared_attempt == attempt_; })) commit_step();
 }
 
 void JobRun::repeat_step() {
   if (attempt_ >= rules_.most_attempts)
-    return end(Error{ErrorCode::not_finite,
-                     "the exact sums of step " + std::to_string(step_) + " did not fit in " + std::to_string(attempt_) +
-                         " attempts",
-                     "job '" + id_.job + "'", "lower the learning rate, or use fast arithmetic"});
+    return settle(Error{ErrorCode::not_finite,
+                        "the exact sums of step " + std::to_string(step_) + " did not fit in " + std::to_string(attempt_) +
+                            " attempts",
+                        "job '" + id_.job + "'", "lower the learning rate, or use fast arithmetic"});
   ++attempt_;
   phase_since_ = now_;
   facts_ = {.step = step_, .attempts = attempt_};
@@ -115,7 +125,17 @@ void JobRun::repeat_step() {
   outputs_.push_back(Tell{Repeat{id_, step_, attempt_}});
 }
 
+// Workers of a lane of local steps (pool/local_training.h) tell that lane's; all others tell the same.
 void JobRun::commit_step() {
+  const auto mean = [&](std::optional<double> Progress::*said) -> std::optional<double> {
+    double sum = 0;
+    int count = 0;
+    for (const Progress& each : progress_)
+      if (const std::optional<double>& own = each.*said) sum += *own, ++count;
+    return count == 0 ? std::nullopt : std::optional(sum / count);
+  };
+  facts_.loss = mean(&Progress::loss);
+  facts_.grad_norm = mean(&Progress::grad_norm);
   snapshot_due_ = snapshot_due_ || (snapshot_every_ > 0 && step_ % snapshot_every_ == 0);
   if (step_ == last_step_) {
     then_ = Then::finish;
@@ -136,19 +156,25 @@ void JobRun::commit_step() {
 
 void JobRun::on(std::size_t worker, const Committed& message) {
   Progress& own = progress_[worker];
-  if (phase_ != Phase::committing || message.step != step_ || own.committed == step_)
+  const bool is_told = phase_ == Phase::committing || (settling_ && settling_->step == step_);
+  if (!is_told || message.step != step_ || own.committed == step_)
     return broke(worker, "committed step " + std::to_string(message.step) + " when it was not asked");
   own.committed = step_;
   facts_.uses.push_back({workers_[worker].peer, message.seconds, message.flops, message.bytes_in, message.bytes_out});
+  if (phase_ == Phase::settling) return;  // it counts when a holder of each stage has given its state
   if (std::ranges::all_of(progress_, [&](const Progress& each) { return each.committed == step_; })) end_step();
 }
 
-void JobRun::end_step() {
+void JobRun::count_step() {
   committed_ = step_;
   facts_.seconds = now_ - step_since_;
   last_seconds_.push_back(facts_.seconds.value());
   if (last_seconds_.size() > kStepsOfMedian) last_seconds_.pop_front();
   outputs_.push_back(Stepped{std::exchange(facts_, {})});
+}
+
+void JobRun::end_step() {
+  count_step();
   if (then_ == Then::stop) return end(std::nullopt);
   if (then_ != Then::finish) return begin_step(step_ + 1);
   phase_ = Phase::saving;
@@ -159,6 +185,7 @@ void JobRun::end_step() {
 // ---- state
 
 void JobRun::on(std::size_t worker, const StatePart& message) {
+  if (settling_) return settle_part(worker, message);
   const auto found = saves_.find(message.step);
   const bool asked = found != saves_.end() && progress_[worker].committed >= message.step;
   if (!asked || found->second.parts.contains(worker))
@@ -197,7 +224,12 @@ RunOutputs JobRun::on_saved(std::int64_t step, const Status& status) {
   const bool last = found->second.last;
   saves_.erase(found);
   outputs_.push_back(Saved{step, status});
-  if (last) end(status ? std::nullopt : std::optional(status.error()));
+  if (status) saved_ = step;
+  if (settling_) {
+    if (settling_->step == step) settled(status);
+  } else if (last) {
+    end(status ? std::nullopt : std::optional(status.error()));
+  }
   return take();
 }
 
@@ -206,7 +238,8 @@ RunOutputs JobRun::on_saved(std::int64_t step, const Status& status) {
 RunOutputs JobRun::cancel() {
   if (phase_ != Phase::over && (cancelled_ || phase_ == Phase::preparing)) {
     cancelled_ = true;
-    end(std::nullopt);
+    if (settling_) end(settling_->why, "it was cancelled before its state was saved: " + goes_on_from());
+    else end(std::nullopt);
   }
   cancelled_ = true;
   return take();
@@ -215,33 +248,39 @@ RunOutputs JobRun::cancel() {
 RunOutputs JobRun::on_tick(Seconds now) {
   now_ = now;
   const auto late = [&](const std::string& doing, Seconds limit) {
-    end(Error{ErrorCode::timed_out, doing + " for " + format_duration(limit) + "; it waits for " + waits_for(),
-              "job '" + id_.job + "'",
-              "look at these workers with `suanli pool peers`, then submit the job again from its last snapshot"});
+    settle(Error{ErrorCode::timed_out, doing + " for " + format_duration(limit) + "; it waits for " + waits_for(),
+                 "job '" + id_.job + "'",
+                 "look at these workers with `suanli pool peers`, then submit the job again from its last snapshot"});
   };
   const Seconds waited = now - phase_since_;
   if (phase_ == Phase::preparing && waited >= rules_.prepare_limit) late("the job has been prepared", rules_.prepare_limit);
   if ((phase_ == Phase::stepping || phase_ == Phase::committing) && waited >= step_limit())
     late("step " + std::to_string(step_) + " has been under way", step_limit());
-  if (phase_ == Phase::over) return take();
+  if (phase_ == Phase::settling) check_settling();
+  if (phase_ == Phase::over || phase_ == Phase::settling) return take();
   for (const auto& [step, saving] : saves_) {
     if (saving.collected || now - saving.since < rules_.state_limit) continue;
     std::string missing;
     for (std::size_t i = 0; i < workers_.size(); ++i)
       if (!saving.parts.contains(i)) missing += (missing.empty() ? "" : ", ") + quoted_name(i);
-    end(Error{ErrorCode::timed_out,
-              "the state after step " + std::to_string(step) + " has been asked for, for " + format_duration(rules_.state_limit) +
-                  "; it waits for " + missing, "job '" + id_.job + "'", "look at these workers with `suanli pool peers`"});
+    settle(Error{ErrorCode::timed_out,
+                 "the state after step " + std::to_string(step) + " has been asked for, for " +
+                     format_duration(rules_.state_limit) + "; it waits for " + missing,
+                 "job '" + id_.job + "'", "look at these workers with `suanli pool peers`"});
     break;
   }
   return take();
 }
 
-Seconds JobRun::step_limit() const {
-  if (last_seconds_.empty()) return rules_.first_step_limit;
+Seconds JobRun::median_step() const {
   std::vector<double> sorted(last_seconds_.begin(), last_seconds_.end());
   std::ranges::nth_element(sorted, sorted.begin() + static_cast<std::ptrdiff_t>(sorted.size() / 2));
-  return std::max(rules_.step_limit, Seconds(rules_.step_limit_medians * sorted[sorted.size() / 2]));
+  return Seconds(sorted[sorted.size() / 2]);
+}
+
+Seconds JobRun::step_limit() const {
+  if (last_seconds_.empty()) return rules_.first_step_limit;
+  return std::max(rules_.step_limit, median_step() * rules_.step_limit_medians);
 }
 
 std::string JobRun::quoted_name(std::size_t worker) const { return "'" + printable(workers_[worker].hello.name) + "'"; }
@@ -253,32 +292,37 @@ bool JobRun::waits_for(std::size_t worker) const {
     case Phase::stepping: return own.prepared_attempt != attempt_;
     case Phase::committing: return own.committed != step_;
     case Phase::saving: return saves_.contains(step_) && !saves_.at(step_).parts.contains(worker);
+    case Phase::settling: return may_give(worker) && !settling_->parts.contains(worker);
     case Phase::over: return false;
   }
   return false;
 }
 
 std::string JobRun::waits_for() const {
-  constexpr std::size_t kNamed = 8;
-  std::vector<std::string> names;
+  std::vector<std::size_t> missing;
   for (std::size_t i = 0; i < workers_.size(); ++i)
-    if (waits_for(i)) names.push_back(quoted_name(i));
-  if (names.empty()) return "nobody";
+    if (waits_for(i)) missing.push_back(i);
+  return missing.empty() ? "nobody" : list_of(missing);
+}
+
+std::string JobRun::list_of(const std::vector<std::size_t>& workers) const {
+  constexpr std::size_t kNamed = 8;
   std::string list;
-  for (std::size_t i = 0; i < std::min(kNamed, names.size()); ++i) list += (i ? ", " : "") + names[i];
-  if (names.size() > kNamed) list += " and " + std::to_string(names.size() - kNamed) + " more";
+  for (std::size_t i = 0; i < std::min(kNamed, workers.size()); ++i) list += (i ? ", " : "") + quoted_name(workers[i]);
+  if (workers.size() > kNamed) list += " and " + std::to_string(workers.size() - kNamed) + " more";
   return list;
 }
 
 void JobRun::broke(std::size_t worker, std::string sentence) { outputs_.push_back(Broke{worker, std::move(sentence)}); }
 
-void JobRun::end(std::optional<Error> why) {
+void JobRun::end(std::optional<Error> why, std::string kept) {
   phase_ = Phase::over;
   saves_.clear();
   std::optional<Error> said;
   if (why) said = cut_to_fit(*why);
   outputs_.push_back(Tell{Stop{id_, said}});
-  outputs_.push_back(Over{std::move(why)});
+  outputs_.push_back(Over{std::move(why), std::move(kept)});
+  settling_.reset();
 }
 
 }  // namespace suanli::protocol

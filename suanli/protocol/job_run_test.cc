@@ -55,7 +55,7 @@ class JobRunTest : public testing::Test {
     return commits.empty() ? Then::stop : commits[0].then;
   }
 
-  JobRun run{{}, request(), 1, two_workers(), Seconds(0)};
+  JobRun run{{}, request(), 1, two_workers(), {{0}, {1}}, Seconds(0)};
 };
 
 TEST_F(JobRunTest, KeepsAReportOfTheNextStepUntilItBegins) {
@@ -72,7 +72,7 @@ TEST_F(JobRunTest, KeepsAReportOfTheNextStepUntilItBegins) {
 
 TEST_F(JobRunTest, AnEarlyWishToRepeatOrErrorWaitsToo) {
   for (const Outcome outcome : {Outcome::repeat, Outcome::error}) {
-    JobRun other({}, request(), 1, two_workers(), Seconds(0));
+    JobRun other({}, request(), 1, two_workers(), {{0}, {1}}, Seconds(0));
     const auto tell = [&](std::size_t worker, const ToCoordinator& message) {
       return other.on_message(worker, message, Seconds(1));
     };
@@ -86,7 +86,7 @@ TEST_F(JobRunTest, AnEarlyWishToRepeatOrErrorWaitsToo) {
     const RunOutputs outputs = tell(1, of_job<Committed>(1));
     EXPECT_EQ(all<Stepped>(outputs).size(), 1U) << "step 1 is committed all the same";
     EXPECT_EQ(all<Repeat>(outputs).size(), outcome == Outcome::repeat ? 1U : 0U);
-    EXPECT_EQ(all<Over>(outputs).size(), outcome == Outcome::error ? 1U : 0U);
+    EXPECT_EQ(all<Settle>(outputs).size(), outcome == Outcome::error ? 1U : 0U);
   }
 }
 
@@ -103,6 +103,21 @@ TEST_F(JobRunTest, NobodyPreparesAStepBeforeItsOwnCommitOfTheLast) {
   EXPECT_EQ(all<Broke>(hear(0, of_job<Committed>(1))).size(), 1U);
 }
 
+TEST_F(JobRunTest, TheLossOfAStepIsTheMeanOfWhatIsSaid) {
+  begin();
+  Prepared first = of_job<Prepared>(1, 1), second = first;
+  first.loss = 2;
+  first.grad_norm = 0.5;
+  second.loss = 3;
+  hear(0, first);
+  hear(1, second);
+  hear(0, of_job<Committed>(1));
+  const auto stepped = all<Stepped>(hear(1, of_job<Committed>(1)));
+  ASSERT_EQ(stepped.size(), 1U);
+  EXPECT_EQ(stepped[0].facts.loss, 2.5);
+  EXPECT_EQ(stepped[0].facts.grad_norm, 0.5);
+}
+
 TEST_F(JobRunTest, AnErrorOfAnOlderAttemptStillEnds) {
   begin();
   Prepared repeat = of_job<Prepared>(1, 1);
@@ -110,7 +125,7 @@ TEST_F(JobRunTest, AnErrorOfAnOlderAttemptStillEnds) {
   EXPECT_EQ(all<Repeat>(hear(0, repeat))[0].attempt, 2);
   EXPECT_THAT(hear(1, of_job<Prepared>(1, 1)), IsEmpty());
   EXPECT_EQ(run.stale_messages(), 1);
-  JobRun other({}, request(), 1, two_workers(), Seconds(0));
+  JobRun other({}, request(), 1, two_workers(), {{0}, {1}}, Seconds(0));
   for (const std::size_t worker : {0, 1}) other.on_message(worker, of_job<Ready>(), Seconds(1));
   other.on_message(0, repeat, Seconds(1));
   Prepared error = of_job<Prepared>(1, 1);
@@ -142,8 +157,9 @@ TEST_F(JobRunTest, EachStepHasItsOwnTime) {
   for (const std::size_t worker : {0, 1}) hear(worker, of_job<Committed>(4), 20);
   EXPECT_EQ(run.step_limit(), Seconds(100)) << "20 medians of 4, 5, 5 and 5 s";
   hear(0, of_job<Prepared>(5, 1), 30);
-  EXPECT_THAT(all<Over>(run.on_tick(Seconds(119.9))), IsEmpty());
-  const auto over = all<Over>(run.on_tick(Seconds(120)));
+  EXPECT_THAT(run.on_tick(Seconds(119.9)), IsEmpty());
+  EXPECT_EQ(all<Settle>(run.on_tick(Seconds(120)))[0].step, 4);
+  const auto over = all<Over>(run.on_tick(Seconds(240)));
   ASSERT_EQ(over.size(), 1U);
   EXPECT_EQ(over[0].why->code, ErrorCode::timed_out);
   EXPECT_THAT(over[0].why->message, HasSubstr("step 5 has been under way for 1 min 40 s; it waits for 'b'"));
@@ -156,10 +172,234 @@ TEST_F(JobRunTest, AStateThatIsNotOfferedHasALimit) {
   make_step(1, 1);
   hear(1, of_job<StatePart>(1), 2);
   for (std::int64_t step = 2; step <= 9; ++step) make_step(step, 70.0 * static_cast<double>(step - 1));
-  EXPECT_THAT(all<Over>(run.on_tick(Seconds(600.9))), IsEmpty());
-  const auto over = all<Over>(run.on_tick(Seconds(601)));
+  EXPECT_THAT(run.on_tick(Seconds(600.9)), IsEmpty());
+  EXPECT_EQ(all<Settle>(run.on_tick(Seconds(601)))[0].step, 9);
+  EXPECT_EQ(run.settle_limit(), Seconds(140)) << "two medians of a step";
+  EXPECT_THAT(run.on_tick(Seconds(740.9)), IsEmpty());
+  const auto over = all<Over>(run.on_tick(Seconds(741)));
   ASSERT_EQ(over.size(), 1U);
   EXPECT_THAT(over[0].why->message, HasSubstr("the state after step 1 has been asked for, for 10 min 00 s; it waits for 'a'"));
+}
+
+// ---- settling: workers 0 and 2 hold stage 0, worker 1 stage 1; no snapshots on the way
+
+class SettleTest : public JobRunTest {
+ protected:
+  static JobRequest plain() { return {.id = "job", .last_step = 10}; }
+  static std::vector<WorkerFacts> three_workers() {
+    auto workers = two_workers();
+    workers.push_back({"c", Hello{.version = "0.1.0", .name = "c"}});
+    return workers;
+  }
+  void SetUp() override { start(plain()); }
+  void start(const JobRequest& request) {
+    job.emplace(RunRules{}, request, 1, three_workers(), std::vector<std::vector<std::size_t>>{{0}, {1}, {0}}, Seconds(0));
+    for (const std::size_t worker : {0, 1, 2}) say(worker, of_job<Ready>());
+  }
+  RunOutputs say(std::size_t worker, const ToCoordinator& message, double now = 1) {
+    return job->on_message(worker, message, Seconds(now));
+  }
+  void tell(std::int64_t step) {  // its commit
+    for (const std::size_t worker : {0, 1, 2}) say(worker, of_job<Prepared>(step, 1));
+  }
+  void make(std::int64_t step) {
+    tell(step);
+    for (const std::size_t worker : {0, 1, 2}) say(worker, of_job<Committed>(step));
+  }
+  RunOutputs lose(std::size_t worker) { return job->on_lost(worker, {ErrorCode::unreachable, "the line broke", {}, {}}); }
+  StatePart part(std::int64_t step, const std::string& tensor, const std::string& bytes = "x") {
+    StatePart message = of_job<StatePart>(step);
+    message.tensors = {{tensor, Bytes(1), sha256(bytes)}};
+    return message;
+  }
+  // Of the one Over among the outputs.
+  std::string kept(const RunOutputs& outputs) {
+    const auto over = all<Over>(outputs);
+    EXPECT_EQ(over.size(), 1U);
+    if (over.empty()) return "";
+    EXPECT_TRUE(over[0].why);
+    return over[0].kept;
+  }
+
+  std::optional<JobRun> job;
+};
+
+TEST_F(SettleTest, ALostReplicaCostsTheStepInFlightAlone) {
+  make(1);
+  say(0, of_job<Prepared>(2, 1));
+  const RunOutputs outputs = lose(2);
+  EXPECT_EQ(all<Settle>(outputs)[0].step, 1);
+  EXPECT_EQ(all<Moved>(outputs)[0].state, JobState::saving);
+  EXPECT_EQ(job->waits_for(), "'a', 'b'");
+  EXPECT_THAT(say(1, of_job<Prepared>(2, 1)), IsEmpty()) << "it was on its way";
+  EXPECT_THAT(say(0, part(1, "s0")), IsEmpty());
+  const auto collect = all<Collect>(say(1, part(1, "s1")));
+  ASSERT_EQ(collect.size(), 1U);
+  EXPECT_EQ(collect[0].step, 1);
+  EXPECT_EQ(collect[0].holders.size(), 2U);
+  const RunOutputs end = job->on_saved(1, {});
+  EXPECT_EQ(kept(end), "the state after step 1 is saved: the run can go on from there");
+  EXPECT_THAT(all<Over>(end)[0].why->message, HasSubstr("worker 'c', which held a part of the job, is gone: the line broke"));
+  EXPECT_EQ(all<Stop>(end).size(), 1U);
+  EXPECT_EQ(job->committed_step(), 1);
+}
+
+TEST_F(SettleTest, AToldCommitIsCarriedOutAndCounts) {
+  make(1);
+  tell(2);
+  say(0, of_job<Committed>(2));
+  EXPECT_EQ(all<Settle>(lose(2))[0].step, 2);
+  say(0, part(2, "s0"));
+  EXPECT_EQ(job->committed_step(), 1);
+  EXPECT_EQ(all<Broke>(say(1, part(2, "s1"))).size(), 1U) << "it has not committed";
+  EXPECT_THAT(say(1, of_job<Committed>(2)), IsEmpty());
+  const RunOutputs outputs = say(1, part(2, "s1"));
+  EXPECT_EQ(all<Stepped>(outputs)[0].facts.step, 2);
+  EXPECT_EQ(all<Stepped>(outputs)[0].facts.uses.size(), 2U);
+  EXPECT_EQ(all<Collect>(outputs).size(), 1U);
+  EXPECT_EQ(job->committed_step(), 2);
+}
+
+TEST_F(SettleTest, NobodyWaitsForAReplicaThatIsStuck) {
+  make(1);
+  Prepared error = of_job<Prepared>(2, 1);
+  error.outcome = Outcome::error;
+  error.error = Error{ErrorCode::io, "no disk", {}, {}};
+  EXPECT_EQ(all<Settle>(say(1, error))[0].step, 1);
+  say(2, part(1, "s0"));
+  EXPECT_EQ(all<Collect>(say(1, part(1, "s1"))).size(), 1U) << "who could not make the next step has the state of the last";
+  EXPECT_THAT(say(0, part(1, "s0")), IsEmpty()) << "it comes late";
+}
+
+TEST_F(SettleTest, WhatAStageHeldAloneIsLost) {
+  JobRequest request = plain();
+  request.snapshot_every = 2;
+  start(request);
+  make(1);
+  EXPECT_EQ(kept(lose(1)), "stage 1 was held by 'b' alone: no state of the job is saved");
+  start(request);
+  make(1);
+  make(2);
+  for (const std::size_t worker : {0, 1, 2}) say(worker, part(2, worker == 1 ? "s1" : "s0"));
+  job->on_saved(2, {});
+  make(3);
+  lose(0);
+  EXPECT_EQ(kept(lose(2)),
+            "stage 0 was held by 'a', 'c', of whom nobody is left: the run can go on from its last snapshot, step 2");
+  start(request);
+  make(1);
+  make(2);
+  for (const std::size_t worker : {0, 1, 2}) say(worker, part(2, worker == 1 ? "s1" : "s0"));
+  job->on_saved(2, {});
+  EXPECT_EQ(kept(lose(2)), "") << "nothing was told since the snapshot";
+}
+
+TEST_F(SettleTest, WhoCouldNotCommitHoldsNothing) {
+  make(1);
+  tell(2);
+  Failed failed = of_job<Failed>();
+  failed.error = Error{ErrorCode::io, "no disk", {}, {}};
+  EXPECT_EQ(all<Settle>(say(0, failed)).size(), 1U);
+  say(1, of_job<Committed>(2));
+  say(1, part(2, "s1"));
+  EXPECT_EQ(kept(say(2, failed)), "stage 0 was held by 'a', 'c', of whom nobody is left: no state of the job is saved");
+}
+
+TEST_F(SettleTest, AnotherHolderIsTriedWhenAPartCannotBeFetched) {
+  make(1);
+  say(0, of_job<Prepared>(2, 1));
+  Failed failed = of_job<Failed>();
+  failed.error = Error{ErrorCode::io, "no disk", {}, {}};
+  Prepared error = of_job<Prepared>(2, 1);
+  error.outcome = Outcome::error;
+  error.error = failed.error;
+  say(1, error);
+  for (const std::size_t worker : {0, 2}) say(worker, part(1, "s0"));
+  const auto holder = [&](const RunOutputs& outputs) {
+    const auto collect = all<Collect>(outputs);
+    return collect.empty() ? std::string() : collect[0].holders[0].peer + collect[0].holders.back().peer;
+  };
+  EXPECT_EQ(holder(say(1, part(1, "s1"))), "ab");
+  const Status corrupt = fail(ErrorCode::corrupt, "a digest");
+  EXPECT_EQ(holder(job->on_saved(1, corrupt)), "bc");
+  EXPECT_EQ(kept(job->on_saved(1, corrupt)),
+            "the state after step 1 could not be saved (a digest): no state of the job is saved");
+}
+
+TEST_F(SettleTest, ALossWhileTheStateIsFetched) {
+  make(1);
+  lose(2);
+  say(0, part(1, "s0"));
+  say(1, part(1, "s1"));
+  EXPECT_THAT(lose(0), IsEmpty()) << "its part may have come";
+  EXPECT_EQ(kept(job->on_saved(1, fail(ErrorCode::unreachable, "the line broke"))),
+            "the state after step 1 could not be saved (the line broke): no state of the job is saved");
+}
+
+TEST_F(SettleTest, ReplicasMustAgree) {
+  make(1);
+  Prepared error = of_job<Prepared>(2, 1);
+  error.outcome = Outcome::error;
+  error.error = Error{ErrorCode::io, "no disk", {}, {}};
+  say(1, error);
+  say(0, part(1, "s0", "x"));
+  say(2, part(1, "s0", "y"));
+  EXPECT_THAT(kept(say(1, part(1, "s1"))), HasSubstr("'s0' differs between worker 'a' and worker 'c' after step 1: no state"));
+}
+
+TEST_F(SettleTest, HasItsLimits) {
+  make(1);
+  job->on_tick(Seconds(5));
+  lose(2);
+  say(0, part(1, "s0"), 6);
+  EXPECT_THAT(job->on_tick(Seconds(124.9)), IsEmpty());
+  EXPECT_EQ(kept(job->on_tick(Seconds(125))),
+            "the state after step 1 was not given within 2 min 00 s by 'b': no state of the job is saved");
+  start(plain());
+  make(1);
+  lose(2);
+  say(0, part(1, "s0"), 6);
+  say(1, part(1, "s1"), 6);
+  EXPECT_THAT(job->on_tick(Seconds(3605)), IsEmpty());
+  EXPECT_THAT(kept(job->on_tick(Seconds(3606))), HasSubstr("was not saved within 1 h 00 min"));
+}
+
+TEST_F(SettleTest, TheLastStateEndsTheJobWellWhoeverIsLost) {
+  for (std::int64_t step = 1; step <= 10; ++step) make(step);
+  EXPECT_EQ(all<Settle>(lose(2))[0].step, 10);
+  say(0, part(10, "s0"));
+  say(1, part(10, "s1"));
+  const auto over = all<Over>(job->on_saved(10, {}));
+  ASSERT_EQ(over.size(), 1U);
+  EXPECT_FALSE(over[0].why);
+  // The same, while it is being fetched already.
+  start(plain());
+  for (std::int64_t step = 1; step <= 10; ++step) make(step);
+  for (const std::size_t worker : {0, 1, 2}) say(worker, part(10, worker == 1 ? "s1" : "s0"));
+  lose(2);
+  EXPECT_FALSE(all<Over>(job->on_saved(10, {})).at(0).why);
+}
+
+TEST_F(SettleTest, ACancelledJob) {
+  make(1);
+  lose(2);
+  EXPECT_THAT(job->cancel(), IsEmpty()) << "it is about to end";
+  EXPECT_THAT(kept(job->cancel()), HasSubstr("cancelled before its state was saved"));
+  JobRequest request = plain();
+  request.save_when_cancelled = false;
+  start(request);
+  make(1);
+  job->cancel();
+  EXPECT_EQ(kept(lose(2)), "");
+}
+
+TEST_F(SettleTest, TheLostAreNotHeard) {
+  make(1);
+  lose(2);
+  EXPECT_TRUE(job->is_lost(2));
+  EXPECT_THAT(say(2, part(1, "s0")), IsEmpty());
+  EXPECT_THAT(lose(2), IsEmpty());
+  EXPECT_EQ(job->stale_messages(), 1);
 }
 
 }  // namespace

@@ -228,6 +228,12 @@ void fields(W& walk, Of<Repeat, W>& m) {
 }
 
 template <typename W>
+void fields(W& walk, Of<Settle, W>& m) {
+  fields(walk, job_epoch(walk, m));
+  walk("step", m.step, Whole{1, kMostWhole});
+}
+
+template <typename W>
 void fields(W& walk, Of<Stop, W>& m) {
   fields(walk, job_epoch(walk, m));
   walk("error", m.error, Struct{});

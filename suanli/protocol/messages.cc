@@ -19,8 +19,8 @@ struct Types<ToCoordinator> {
 };
 template <>
 struct Types<ToWorker> {
-  static constexpr std::array<std::string_view, 8> kNames = {"welcome", "refused", "peers",  "assign",
-                                                             "begin",   "commit",  "repeat", "stop"};
+  static constexpr std::array<std::string_view, 9> kNames = {"welcome", "refused", "peers",  "assign", "begin",
+                                                             "commit",  "repeat",  "settle", "stop"};
 };
 
 std::string sentence_of(const Refusal& refusal, std::string_view type) {

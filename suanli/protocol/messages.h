@@ -1,7 +1,7 @@
 // What a coordinator and its workers say to each other (docs/protocols/pool-control.md): plain structs and their JSON.
 //
 //   worker -> coordinator   Hello Heartbeat LineMeasures Ready Failed Prepared Committed StatePart Left
-//   coordinator -> worker   Welcome Refused Peers Assign Begin Commit Repeat Stop
+//   coordinator -> worker   Welcome Refused Peers Assign Begin Commit Repeat Settle Stop
 //
 // A message that belongs to a job carries the job's id and the epoch of the route table that it was said under; who reads it
 // drops messages of another epoch. Steps count from 1: step k makes the state after k updates; attempts count from 1.
@@ -22,7 +22,7 @@
 
 namespace suanli::protocol {
 
-inline constexpr std::int64_t kProtocolVersion = 1;
+inline constexpr std::int64_t kProtocolVersion = 2;
 inline constexpr std::size_t kMostMessageBytes = std::size_t{16} << 20;  // of a message's JSON text
 inline constexpr std::int64_t kMostWorkers = 10'000, kMostAttempts = 1'000;
 // Longest error text; who makes a message from an error cuts it there (cut_to_fit).
@@ -173,6 +173,12 @@ struct Repeat : JobEpoch {
   std::int64_t step = 0, attempt = 0;
 };
 
+// The job ends here, its state is to be kept: leave the step in flight, finish a commit that has been said, give the state after
+// `step` (or say Failed), and wait for Stop. What does not come from other workers is not awaited any more.
+struct Settle : JobEpoch {
+  std::int64_t step = 0;
+};
+
 // Drop the job. Without an error it is done or was cancelled.
 struct Stop : JobEpoch {
   std::optional<Error> error;
@@ -181,7 +187,7 @@ struct Stop : JobEpoch {
 // ----
 
 using ToCoordinator = std::variant<Hello, Heartbeat, LineMeasures, Ready, Failed, Prepared, Committed, StatePart, Left>;
-using ToWorker = std::variant<Welcome, Refused, Peers, Assign, Begin, Commit, Repeat, Stop>;
+using ToWorker = std::variant<Welcome, Refused, Peers, Assign, Begin, Commit, Repeat, Settle, Stop>;
 
 // JSON text, the same for the same message. Error (usage) names the field that the protocol does not allow: a number that is
 // not finite, text that is not UTF-8 or too long.

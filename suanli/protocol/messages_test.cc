@@ -73,7 +73,7 @@ TEST(Messages, EveryFieldIsRequiredAndTyped) {
   int tried = 0;
   for (const ToCoordinator& each : samples_to_coordinator()) {
     const json good = json::parse(encode(each).value());
-    if (good.value("protocol", 1) != 1) continue;
+    if (good.value("protocol", kProtocolVersion) != kProtocolVersion) continue;
     for (const auto& [key, value] : good.items()) {
       json less = good, other = good;
       less.erase(key);
@@ -136,10 +136,10 @@ TEST(Messages, TextThatIsNoMessage) {
 
 // A hello of another protocol is read as far as both versions can be named, whatever else it holds.
 TEST(Messages, HelloOfAnotherProtocol) {
-  const auto parsed = parse_to_coordinator(R"({"type":"hello","version":"7.0","protocol":2,"news":[1]})", "peer");
+  const auto parsed = parse_to_coordinator(R"({"type":"hello","version":"7.0","protocol":98,"news":[1]})", "peer");
   ASSERT_TRUE(parsed);
   EXPECT_EQ(std::get<Hello>(*parsed).version, "7.0");
-  EXPECT_EQ(std::get<Hello>(*parsed).protocol, 2);
+  EXPECT_EQ(std::get<Hello>(*parsed).protocol, 98);
 }
 
 TEST(Messages, WhatMayNotBeSent) {

@@ -42,6 +42,7 @@ inline std::vector<ToWorker> samples_to_worker() {
           Begin{job},
           Commit{job, 4, Then::snapshot},
           Repeat{job, 4, 2},
+          Settle{job, 4},
           Stop{job, error},
           Stop{job, {}}};
 }

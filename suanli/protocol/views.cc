@@ -44,7 +44,7 @@ StatusView Coordinator::status() const {
   view.idle = view.workers;
   if (run_) {
     view.running = run_->id().job;
-    for (const WorkerFacts& each : run_->workers()) view.idle -= members_.contains(each.peer);
+    for (std::size_t i = 0; i < run_->workers().size(); ++i) view.idle -= !run_->is_lost(i);
   }
   for (const Job& job : jobs_) view.queued += job.view.state == JobState::queued;
   view.dropped_messages = dropped_ + (run_ ? run_->stale_messages() : 0);
@@ -58,9 +58,9 @@ std::vector<WorkerView> Coordinator::workers(Moment at) const {
     const Seconds joined_ago = at.now - member.connected, heard_ago = at.now - member.heard;
     WorkerView view{peer, member.number, *member.hello, joined_ago, heard_ago, member.heartbeats, {}, {}};
     for (std::size_t i = 0; run_ && i < run_->workers().size(); ++i) {
-      if (run_->workers()[i].peer != peer) continue;
+      if (run_->workers()[i].peer != peer || run_->is_lost(i)) continue;
       view.job = run_->id().job;
-      view.stages = run_stages_[i];
+      view.stages = run_->stages_of(i);
     }
     views.push_back(std::move(view));
   }

@@ -17,6 +17,7 @@ std::string_view name_of(WorkerState state) {
     case WorkerState::prepared: return "prepared";
     case WorkerState::committing: return "committing";
     case WorkerState::resting: return "resting";
+    case WorkerState::settling: return "settling";
   }
   return "unknown";
 }
@@ -167,6 +168,16 @@ void Worker::on(const Repeat& message) {
   run_step(message.step, message.attempt);
 }
 
+void Worker::on(const Settle& message) {
+  if (!holds(message)) return;
+  if (held_->state == WorkerState::preparing || held_->state == WorkerState::ready)
+    return refuse("settled a job of which no step was made here");
+  // Which state is whole here the runner knows: it answers with that of this step, or with a failure.
+  held_->state = WorkerState::settling;
+  actions_.push_back(LeaveStep{held_->id});
+  actions_.push_back(GiveState{held_->id, message.step});
+}
+
 void Worker::on(const Stop& message) {
   if (holds(message)) drop_job(message.error);
 }
@@ -204,6 +215,7 @@ void Worker::ran(const Prepared& event) {
 }
 
 void Worker::ran(const Committed& event) {
+  if (event.step == held_->step && held_->state == WorkerState::settling) return say(event);
   if (held_->state != WorkerState::committing || event.step != held_->step) return void(++dropped_);
   say(event);
   const Then then = held_->then;

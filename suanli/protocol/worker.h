@@ -8,12 +8,14 @@
 //    +--- (any state)                                               +------- next, snapshot ------------------+
 //                                                                    resting <--- finish, stop ---------------+
 //
+// Settle leads from any state behind ready to settling: the step in flight is left, a commit under way ends, the state is given.
+//
 // Whatever fails while a job is held is said to the coordinator, and the worker rests until Stop. Messages and results of another
 // job or epoch than the held one are dropped and counted.
 //
 // The runner is who computes. It does what it is told in the order given, in the background, and answers through on_runner().
-// RunStep of a higher attempt replaces the attempt that runs; DropJob ends whatever runs. CommitStep of step k+1 proves that all
-// have committed k: until then a runner that can go back keeps what k-1 needs. One thread calls a Worker; `now` never falls.
+// RunStep of a higher attempt replaces the attempt that runs; LeaveStep ends whatever waits for others, keeps the job's state;
+// DropJob ends whatever runs. One thread calls a Worker; `now` never falls.
 #pragma once
 
 #include <cstdint>
@@ -63,19 +65,23 @@ struct RunStep : JobEpoch {  // forward, backward, reduce; nothing of the state 
 struct CommitStep : JobEpoch {  // update
   std::int64_t step = 0;
 };
-struct GiveState : JobEpoch {  // of the step just committed: copy or hold it until it has been fetched, while steps go on
+struct GiveState : JobEpoch {  // of the step last committed: copy or hold it until it has been fetched, while steps go on
   std::int64_t step = 0;
 };
+// No other worker is to be waited for any more. An attempt that runs ends, and no other begins; a commit that was asked for is
+// carried out as far as what is here allows.
+struct LeaveStep : JobEpoch {};
 struct DropJob : JobEpoch {
   std::optional<Error> why;
 };
 struct End {  // the worker is done: refused (why), or left
   std::optional<Error> why;
 };
-using WorkerAction = std::variant<Say, Dial, HangUp, MeetPeers, PrepareJob, RunStep, CommitStep, GiveState, DropJob, End>;
+using WorkerAction = std::variant<Say, Dial, HangUp, MeetPeers, PrepareJob, RunStep, CommitStep, GiveState, LeaveStep,
+                                  DropJob, End>;
 using WorkerActions = std::vector<WorkerAction>;
 
-enum class WorkerState { idle, preparing, ready, stepping, prepared, committing, resting };
+enum class WorkerState { idle, preparing, ready, stepping, prepared, committing, resting, settling };
 std::string_view name_of(WorkerState state);
 
 class Worker {
@@ -118,6 +124,7 @@ class Worker {
   void on(const Begin& message);
   void on(const Commit& message);
   void on(const Repeat& message);
+  void on(const Settle& message);
   void on(const Stop& message);
   void ran(const JobPrepared& event);
   void ran(const Prepared& event);

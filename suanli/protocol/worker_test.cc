@@ -193,6 +193,48 @@ TEST_F(WorkerTest, AFailureIsSaidOnce) {
   EXPECT_EQ(worker.state(), WorkerState::idle);
 }
 
+TEST_F(WorkerTest, SettlesFromAnyPlaceInAStep) {
+  for (int place = 0; place < 4; ++place) {
+    anew();
+    prepare();
+    Commit commit = of_job<Commit>(1);
+    if (place == 3) commit.then = Then::finish;
+    if (place > 0) hear(commit);
+    if (place > 1) ran(of_job<Committed>(1));
+    const WorkerActions actions = hear(of_job<Settle>(place == 0 ? 7 : 1));
+    EXPECT_EQ(all<LeaveStep>(actions).size(), 1U);
+    ASSERT_EQ(all<GiveState>(actions).size(), 1U);
+    EXPECT_EQ(all<GiveState>(actions)[0].step, place == 0 ? 7 : 1) << "the runner knows what it has";
+    EXPECT_EQ(worker.state(), WorkerState::settling);
+    if (place == 1) {
+      const WorkerActions done = ran(of_job<Committed>(1));
+      EXPECT_TRUE(said<Committed>(done));
+      EXPECT_THAT(all<RunStep>(done), IsEmpty()) << "no step follows";
+    }
+    Prepared error = of_job<Prepared>(2, 1);
+    error.outcome = Outcome::error;
+    EXPECT_THAT(ran(error), IsEmpty()) << "of the step that was left";
+    EXPECT_TRUE(said<StatePart>(ran(of_job<StatePart>(1))));
+    EXPECT_EQ(all<DropJob>(hear(of_job<Stop>())).size(), 1U);
+  }
+}
+
+TEST_F(WorkerTest, SaysThatItCannotGiveTheStateEvenIfItHasFailedBefore) {
+  prepare();
+  Failed failed = of_job<Failed>();
+  failed.error = {ErrorCode::no_space, "the disk is full", {}, {}};
+  ran(failed);
+  hear(of_job<Settle>(1));
+  EXPECT_TRUE(said<Failed>(ran(failed)));
+  EXPECT_THAT(ran(failed), IsEmpty());
+}
+
+TEST_F(WorkerTest, HasNothingToSettleBeforeItsFirstStep) {
+  welcome();
+  hear(of_job<Assign>());
+  EXPECT_EQ(all<HangUp>(hear(of_job<Settle>(1))).size(), 1U);
+}
+
 TEST_F(WorkerTest, WithoutACoordinatorNothingIsFinished) {
   prepare();
   hear(of_job<Commit>(1));

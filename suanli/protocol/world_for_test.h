@@ -17,7 +17,7 @@
 
 namespace suanli::protocol {
 
-// Two stages if there are two workers or more: odd ones hold the second. A job file "huge" is too large for any pool.
+// Two stages if there are two workers or more, in turn. A job file "huge" is too large for any pool.
 class PlacingForTest final : public Placing {
  public:
   Result<Placed> place(const JobRequest& job, Epoch epoch, const std::vector<WorkerFacts>& workers,
@@ -44,6 +44,9 @@ class World {
   void run_for(double seconds);
   bool step();  // one event
   bool is_over(const JobId& id) const;
+  // Members of the job's assignment that hold the stage, and the last step whose commit was told to anybody; 0: none.
+  std::set<int> holders_of(const JobId& id, int stage) const;
+  std::int64_t last_told(const JobId& id) const;
 
   void kill(int worker);                           // the process ends
   void leave(int worker);                          // its owner stops it
@@ -65,6 +68,8 @@ class World {
   std::function<void(int worker, Prepared&)> on_step;
   std::function<void(int worker, StatePart&)> on_state;
   std::function<bool(int worker, const Assign&)> fails_to_prepare;
+  std::function<bool(int worker, std::int64_t step)> fails_to_commit;
+  std::set<int> hung;  // their runners do nothing any more
 
   std::int64_t events_handled() const { return handled_; }
   const std::vector<JobChanged>& changes() const { return changes_; }
@@ -82,7 +87,10 @@ class World {
     bool connected = false, mute = false;
     int link = 0;                    // number of the connection
     double last_up = 0, last_down = 0;
-    RunStep running;                 // last
+    RunStep running;                 // last; of step 0: it was left
+    double runner_free = 0;          // the runner does one thing after the other
+    JobEpoch of_state;               // whose state
+    std::int64_t state_of = 0;       // it has, after this step; -1: of no step
     std::vector<Error> ends;
     std::vector<Peers> peers_seen;
   };
@@ -96,7 +104,8 @@ class World {
   void send_up(int worker, const ToCoordinator& message);
   void send_down(int worker, const ToWorker& message);
   void close_link(int worker, const Error& why, bool tell_coordinator, bool tell_worker);
-  void runner(int worker, RunnerEvent event);
+  // Does something, then tells its worker.
+  void runner(int worker, std::function<RunnerEvent()> work);
   void check_commit(int worker, const CommitStep& action);
   int index_of(const std::string& peer) const { return std::stoi(peer.substr(5)); }
 
@@ -108,7 +117,8 @@ class World {
   std::int64_t handled_ = 0;
 
   std::set<int> liars_;
-  std::map<std::pair<JobId, Epoch>, std::set<int>> members_;           // by assignment
+  std::map<JobId, std::int64_t> told_;
+  std::map<std::pair<JobId, Epoch>, std::map<int, int>> members_;      // by assignment: [worker] its stage
   std::map<StepKey, std::map<std::int64_t, std::set<int>>> prepared_;  // [attempt]: who prepared it
   std::map<StepKey, std::map<int, std::int64_t>> commits_;             // [worker]: the attempt
   std::vector<JobChanged> changes_;

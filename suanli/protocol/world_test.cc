@@ -76,6 +76,20 @@ bool World::is_over(const JobId& id) const {
   return view && protocol::is_over(view->state);
 }
 
+std::set<int> World::holders_of(const JobId& id, int stage) const {
+  const auto members = members_.find({id, coordinator->job(id)->epoch});
+  std::set<int> holders;
+  if (members == members_.end()) return holders;
+  for (const auto& [each, own] : members->second)
+    if (own == stage) holders.insert(each);
+  return holders;
+}
+
+std::int64_t World::last_told(const JobId& id) const {
+  const auto found = told_.find(id);
+  return found == told_.end() ? 0 : found->second;
+}
+
 void World::kill(int index) {
   boxes_[at(index)].worker.reset();
   close_link(index, {ErrorCode::unreachable, "the connection was reset", {}, {}}, true, false);
@@ -132,7 +146,9 @@ void World::send_down(int index, const ToWorker& message) {
 void World::perform(Actions actions) {
   for (Action& action : actions) {
     if (auto* send = std::get_if<Send>(&action)) {
-      if (auto* assign = std::get_if<Assign>(&send->message)) members_[{assign->job, assign->epoch}].insert(index_of(send->peer));
+      if (auto* assign = std::get_if<Assign>(&send->message))
+        members_[{assign->job, assign->epoch}][index_of(send->peer)] = static_cast<int>(assign->index % 2);
+      if (auto* commit = std::get_if<Commit>(&send->message)) told_[commit->job] = commit->step;
       send_down(index_of(send->peer), send->message);
     } else if (auto* close = std::get_if<Close>(&action)) {
       close_link(index_of(close->peer), close->why, false, true);
@@ -143,9 +159,16 @@ void World::perform(Actions actions) {
       EXPECT_TRUE(steps.empty() || steps.back().step + 1 == step->facts.step) << "steps are committed in order";
       const JobEpoch id{step->job, coordinator->job(step->job)->epoch};
       const auto& commits = commits_[{id.job, id.epoch, step->facts.step}];
-      for (const int each : members_[{id.job, id.epoch}])
-        EXPECT_TRUE(liars_.contains(each) || commits.contains(each))
+      // Of a job that has lost a worker it is enough that somebody has of each stage.
+      const bool is_settling = coordinator->job(step->job)->state == JobState::saving || is_over(step->job);
+      std::set<int> stages_done;
+      for (const auto& [each, stage] : members_[{id.job, id.epoch}]) {
+        const bool has = liars_.contains(each) || commits.contains(each);
+        if (has) stages_done.insert(stage);
+        EXPECT_TRUE(has || is_settling)
             << "step " << step->facts.step << " counts, but worker " << each << " has not committed it";
+      }
+      EXPECT_EQ(stages_done.size(), std::min<std::size_t>(2, members_[{id.job, id.epoch}].size()));
       steps.push_back(step->facts);
     } else if (auto* collect = std::get_if<CollectState>(&action)) {
       collected_.push_back(*collect);
@@ -182,7 +205,9 @@ void World::perform(int index, WorkerActions actions) {
       const JobEpoch id = prepare->assign;
       const bool fails = fails_to_prepare && fails_to_prepare(index, prepare->assign);
       const Failed failed{id, {ErrorCode::no_memory, "the stage does not fit", {}, "lend more memory"}};
-      runner(index, fails ? RunnerEvent(failed) : RunnerEvent(JobPrepared{id}));
+      box.of_state = id;
+      box.state_of = prepare->assign.begin_step - 1;
+      runner(index, [=] { return fails ? RunnerEvent(failed) : RunnerEvent(JobPrepared{id}); });
     } else if (auto* run = std::get_if<RunStep>(&action)) {
       box.running = *run;
       Prepared event;
@@ -192,6 +217,7 @@ void World::perform(int index, WorkerActions actions) {
       event.outcome = draw(1) < options_.repeat_chance ? Outcome::repeat : Outcome::ok;
       if (index == 1) event.loss = 10.0 / static_cast<double>(run->step);
       if (on_step) on_step(index, event);
+      if (hung.contains(index)) continue;
       later(work, [this, index, event] {
         if (!worker(index)) return;
         // An attempt counts as prepared if it was still the one that ran.
@@ -202,20 +228,36 @@ void World::perform(int index, WorkerActions actions) {
       });
     } else if (auto* commit = std::get_if<CommitStep>(&action)) {
       check_commit(index, *commit);
-      Committed event;
-      static_cast<JobEpoch&>(event) = *commit;
-      event.step = commit->step;
-      event.seconds["compute"] = Seconds(work);
-      event.flops = Flops(100);
-      runner(index, event);
+      runner(index, [this, index, work, commit = *commit]() -> RunnerEvent {
+        Box& own = boxes_[at(index)];
+        own.state_of = -1;
+        if (fails_to_commit && fails_to_commit(index, commit.step))
+          return Failed{commit, {ErrorCode::io, "the update failed", {}, {}}};
+        own.state_of = commit.step;
+        Committed event;
+        static_cast<JobEpoch&>(event) = commit;
+        event.step = commit.step;
+        event.seconds["compute"] = Seconds(work);
+        event.flops = Flops(100);
+        return event;
+      });
+    } else if (std::holds_alternative<LeaveStep>(action)) {
+      box.running.step = 0;
     } else if (auto* give = std::get_if<GiveState>(&action)) {
-      StatePart event;
-      static_cast<JobEpoch&>(event) = *give;
-      event.step = give->step;
-      // Workers of one stage are replicas.
-      event.tensors = {{"stage" + std::to_string(index % 2), Bytes(4), sha256("state of step " + std::to_string(give->step))}};
-      if (on_state) on_state(index, event);
-      runner(index, event);
+      runner(index, [this, index, give = *give]() -> RunnerEvent {
+        const Box& own = boxes_[at(index)];
+        if (own.of_state != give || own.state_of != give.step)
+          return Failed{give, {ErrorCode::not_found, "this state is not here", {}, {}}};
+        StatePart event;
+        static_cast<JobEpoch&>(event) = give;
+        event.step = give.step;
+        // Workers of one stage are replicas.
+        const int stage = members_.at({give.job, give.epoch}).at(index);
+        event.tensors = {
+            {"stage" + std::to_string(stage), Bytes(4), sha256("state of step " + std::to_string(give.step))}};
+        if (on_state) on_state(index, event);
+        return event;
+      });
     } else if (auto* end = std::get_if<End>(&action)) {
       box.ends.push_back(end->why.value_or(Error{}));
       close_link(index, {ErrorCode::unreachable, "closed", {}, {}}, true, false);
@@ -223,20 +265,25 @@ void World::perform(int index, WorkerActions actions) {
   }
 }
 
-void World::runner(int index, RunnerEvent event) {
-  later(draw(options_.longest_work), [this, index, event = std::move(event)] {
-    if (worker(index)) perform(index, worker(index)->on_runner(event, Seconds(now_)));
+void World::runner(int index, std::function<RunnerEvent()> work) {
+  Box& box = boxes_[at(index)];
+  if (hung.contains(index)) return;
+  box.runner_free = std::max(box.runner_free, now_) + draw(options_.longest_work);
+  later(box.runner_free - now_, [this, index, work = std::move(work)] {
+    if (!worker(index) || hung.contains(index)) return;
+    const RunnerEvent event = work();
+    perform(index, worker(index)->on_runner(event, Seconds(now_)));
   });
 }
 
 void World::check_commit(int index, const CommitStep& action) {
   const std::int64_t attempt = boxes_[at(index)].running.attempt;
   const StepKey key{action.job, action.epoch, action.step};
-  const std::set<int>& all = members_[{action.job, action.epoch}];
+  const auto& all = members_[{action.job, action.epoch}];
   EXPECT_FALSE(all.empty());
   EXPECT_EQ(boxes_[at(index)].running.step, action.step);
   const std::set<int>& prepared = prepared_[key][attempt];
-  for (const int each : all)
+  for (const auto& [each, stage] : all)
     EXPECT_TRUE(liars_.contains(each) || prepared.contains(each))
         << "step " << action.step << " is committed, but worker " << each << " has not prepared it";
   EXPECT_TRUE(commits_[key].emplace(index, attempt).second) << "step " << action.step << " is committed twice";

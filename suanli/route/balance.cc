@@ -49,6 +49,13 @@ Status check_demand(const Demand& demand) {
       bytes += each.value();
     }
   }
+  const auto most = std::min(demand.workers.size(), 1 + static_cast<std::size_t>(std::ranges::count(demand.legal_cut, true)));
+  if (demand.stages > most)
+    return fail(ErrorCode::config,
+                std::to_string(demand.stages) + " stages are asked for; " + std::to_string(demand.workers.size()) +
+                    " workers are there, and the job can be cut into " +
+                    std::to_string(1 + std::ranges::count(demand.legal_cut, true)),
+                "placement", "set pool.stages to at most " + std::to_string(most) + ", or to 0");
   return {};
 }
 
@@ -69,6 +76,7 @@ class Search {
     for (const Group& row : rows_to_try(cost_, demand_, near_)) {
       if (cost_.cells() > kRowCells) break;
       for (const std::vector<Group>& groups : splits(row, demand_, cost_.block_count())) try_groups(groups);
+      if (demand_.lanes) try_lanes(row);
     }
     if (drafts_.empty()) try_chains();
     if (drafts_.empty()) return too_small();
@@ -85,9 +93,27 @@ class Search {
   }
 
  private:
+  // Of each length: runs of the row, so near workers, are lanes.
+  void try_lanes(const Group& row) {
+    for (std::size_t stages = 1; stages <= std::min(row.size(), cost_.block_count()); ++stages) {
+      std::vector<Group> groups(stages);
+      const std::size_t lanes = std::min(row.size() / stages, static_cast<std::size_t>(demand_.micro_batches));
+      for (std::size_t i = 0; i < lanes * stages; ++i) groups[i % stages].push_back(row[i]);
+      try_groups(groups);
+    }
+  }
+
+  bool are_lanes(const std::vector<Group>& groups) const {
+    return std::ranges::all_of(groups, [&](const Group& group) {
+      return group.size() == groups.front().size() && static_cast<std::int64_t>(group.size()) <= demand_.micro_batches;
+    });
+  }
+
   // Puts the better of two cuts of these groups among the drafts: one with all the slots that 1F1B asks for, one with fewer.
   std::optional<Draft> try_groups(const std::vector<Group>& groups) {
+    if (demand_.stages != 0 && groups.size() != demand_.stages) return {};
     std::optional<Draft> best;
+    if (demand_.lanes && !are_lanes(groups)) return best;
     for (bool full_slots : {true, false}) {
       std::optional<Draft> draft = cost_.cut(groups, full_slots);
       if (!draft) continue;
@@ -237,7 +263,7 @@ class Search {
     Placed placed;
     placed.speeds = cost_.speeds(placement);
     placed.memory_of.resize(cost_.worker_count());
-    ScheduleOptions options{.most_slots_of = std::vector<int>(cost_.worker_count()), .credits = credits};
+    ScheduleOptions options{.most_slots_of = std::vector<int>(cost_.worker_count()), .credits = credits, .lanes = demand_.lanes};
     const std::vector<std::size_t> bounds = stage_bounds(placement.cut, cost_.block_count());
     for (std::size_t s = 0; s < placement.stages.size(); ++s) {
       for (WorkerIndex worker : placement.stages[s]) {

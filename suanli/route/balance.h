@@ -53,6 +53,8 @@ struct Demand {
   std::int64_t micro_batches = 1;
   std::vector<WorkerPower> workers;
   std::function<LineSpeed(WorkerIndex from, WorkerIndex to)> line = {};  // empty: no delay, no limit
+  std::size_t stages = 0;  // so many and no others; 0: as many as make the step short
+  bool lanes = false;  // as in ScheduleOptions; lanes exchange no gradients
 };
 
 struct Placed {

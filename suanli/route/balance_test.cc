@@ -127,6 +127,28 @@ TEST(BalancedPlacer, TwoFastAndOneSlowBecomeAPipelineOverSlowLines) {
   EXPECT_EQ(placed.exchange, Seconds(0));
 }
 
+// Lanes exchange no gradients, so slow lines between them cost nothing.
+TEST(BalancedPlacer, LanesAreRowsOfEqualStages) {
+  for (const std::vector<double>& rates : {std::vector<double>{10, 10}, {10, 10, 10, 10}, {20, 10, 10, 20, 10, 10, 20}}) {
+    for (const std::int64_t mebibytes : {1024, 160}) {  // 160: no worker holds all of it
+      Demand demand = even_demand(10, 12, rates);
+      demand.line = [](WorkerIndex, WorkerIndex) { return line(0.05, 1e6); };
+      demand.lanes = true;
+      for (WorkerPower& worker : demand.workers) worker.memory = Bytes(mebibytes * kMiB);
+      const Placed placed = must_place(demand);
+      expect_sound(placed, demand);
+      const auto& stages = placed.table.placement.stages;
+      for (const auto& holders : stages) EXPECT_EQ(holders.size(), stages.front().size());
+      for (const std::vector<WorkerIndex>& route : placed.table.routes) {
+        const auto rank_in = [&](std::size_t s) { return std::ranges::find(stages[s], route[s]) - stages[s].begin(); };
+        for (std::size_t s = 0; s < stages.size(); ++s) EXPECT_EQ(rank_in(s), rank_in(0));
+      }
+      EXPECT_GT(stages.front().size(), mebibytes == 1024 ? 1U : 0U);
+      EXPECT_EQ(placed.exchange, Seconds(0));
+    }
+  }
+}
+
 // The same three over lines that cost nothing: replicas of the whole, without a bubble, with shares by speed.
 TEST(BalancedPlacer, NearWorkersBecomeReplicas) {
   const Demand demand = even_demand(10, 40, {20, 10, 20});
@@ -295,6 +317,28 @@ TEST(BalancedPlacer, WhatMakesNoSenseIsRefused) {
   EXPECT_THAT(message([](Demand& d) { d.workers[0].memory = Bytes(-1); }), HasSubstr("worker 0 has no possible"));
   EXPECT_THAT(message([](Demand& d) { d.blocks[0].state = Bytes(INT64_MAX); }), HasSubstr("number of bytes"));
   EXPECT_THAT(message([](Demand& d) { d.blocks[0].forward = Flops(NAN); }), HasSubstr("number of operations"));
+}
+
+TEST(BalancedPlacer, MakesSoManyStagesAsAreAskedFor) {
+  for (const std::size_t workers : {4, 9, 40}) {
+    Demand demand = even_demand(24, 8, std::vector<double>(workers, 100));
+    for (demand.stages = 1; demand.stages <= std::min<std::size_t>(workers, 24); ++demand.stages) {
+      SCOPED_TRACE(std::to_string(workers) + " workers, " + std::to_string(demand.stages) + " stages");
+      const Placed placed = must_place(demand);
+      EXPECT_EQ(placed.table.stage_count(), demand.stages);
+      expect_sound(placed, demand);
+    }
+  }
+}
+
+TEST(BalancedPlacer, SaysHowManyStagesArePossible) {
+  Demand demand = even_demand(3, 2, {1, 1, 1, 1});
+  demand.stages = 4;
+  const auto too_many = BalancedPlacer().place(demand);
+  ASSERT_FALSE(too_many);
+  EXPECT_EQ(too_many.error().code, ErrorCode::config);
+  EXPECT_THAT(too_many.error().message, HasSubstr("4 stages are asked for; 4 workers are there, and the job can be cut into 3"));
+  EXPECT_THAT(too_many.error().next_step, HasSubstr("at most 3"));
 }
 
 }  // namespace

@@ -100,6 +100,7 @@ Speeds PlacementCost::speeds(const Placement& placement) const {
 }
 
 Seconds PlacementCost::exchange(const Placement& placement) const {
+  if (demand_.lanes) return Seconds(0);
   const std::vector<std::size_t> bounds = stage_bounds(placement.cut, block_count());
   double longest = 0;
   for (std::size_t s = 0; s < placement.stages.size(); ++s) {

@@ -16,6 +16,25 @@ Seconds work_time(const Speeds& speeds, WorkerIndex worker) {
   return speeds.of(worker, Phase::forward) + speeds.of(worker, Phase::backward);
 }
 
+// A lane is as fast as its slowest worker.
+std::vector<std::vector<WorkerIndex>> make_lanes(const Placement& placement, std::int64_t micro_batches, const Speeds& speeds) {
+  std::vector<Seconds> each(placement.stages.front().size());
+  for (const std::vector<WorkerIndex>& holders : placement.stages)
+    for (std::size_t rank = 0; rank < each.size(); ++rank) each[rank] = std::max(each[rank], work_time(speeds, holders[rank]));
+  std::vector<std::int64_t> share = shares(micro_batches, each);
+  for (std::int64_t& own : share)
+    if (own == 0) {
+      --*std::ranges::max_element(share);
+      own = 1;
+    }
+  std::vector<std::vector<WorkerIndex>> routes;
+  for (const std::size_t rank : interleave(share)) {
+    auto& route = routes.emplace_back();
+    for (const std::vector<WorkerIndex>& holders : placement.stages) route.push_back(holders[rank]);
+  }
+  return routes;
+}
+
 std::vector<std::vector<WorkerIndex>> make_routes(const Placement& placement, std::int64_t micro_batches, const Speeds& speeds) {
   std::vector<std::vector<WorkerIndex>> routes(static_cast<std::size_t>(micro_batches));
   for (const std::vector<WorkerIndex>& holders : placement.stages) {
@@ -134,7 +153,13 @@ Result<RouteTable> make_route_table(Placement placement, std::int64_t micro_batc
   SUANLI_RETURN_IF_ERROR(check_counts(micro_batches, placement.stages.size(), options.credits));
   RouteTable table;
   table.credits = options.credits;
-  table.routes = make_routes(placement, micro_batches, speeds);
+  if (options.lanes) {
+    for (const std::vector<WorkerIndex>& holders : placement.stages)
+      if (holders.size() != placement.stages.front().size() || static_cast<std::int64_t>(holders.size()) > micro_batches)
+        return fail(ErrorCode::graph, "the stages do not have the same number of replicas, at most one for each micro-batch",
+                    "placement");
+  }
+  table.routes = (options.lanes ? make_lanes : make_routes)(placement, micro_batches, speeds);
   table.placement = std::move(placement);
   table.orders.resize(speeds.forward.size());
   const std::vector<int> slots = most_slots(table, speeds, options);

@@ -18,6 +18,9 @@ struct ScheduleOptions {
   int most_slots = 0;
   std::vector<int> most_slots_of = {};  // [worker], such as memory allows; empty or 0: no limit
   int credits = 2;
+  // Rank r of all stages together is a lane: a micro-batch goes through one lane, and each lane has one at least. All stages have
+  // the same number of replicas, no more than there are micro-batches.
+  bool lanes = false;
 };
 
 // How many micro-batches each of some replicas runs, so that the last ends as early as can be; `each` is the time of one.

@@ -59,6 +59,27 @@ TEST(Schedule, TheStepOfEqualStagesTakesWhatTheFormulaSays) {
   }
 }
 
+// The slowest worker of a lane says how many micro-batches the lane gets, one at least; none leaves its lane.
+TEST(Schedule, LanesKeepTheirMicroBatches) {
+  Placement placement = line_of_stages(2);
+  placement.stages = {{0, 1, 2}, {3, 4, 5}};
+  Speeds speeds = equal_speeds(6);
+  speeds.forward[4] = Seconds(4);  // lane 1: 6 s instead of 3 s
+  speeds.forward[2] = Seconds(500);
+  const auto table = make_route_table(placement, 10, speeds, {.lanes = true});
+  ASSERT_TRUE(table.has_value()) << table.error().to_string();
+  std::vector<int> count(3);
+  for (const std::vector<WorkerIndex>& route : table->routes) {
+    EXPECT_EQ(route[1], route[0] + 3);
+    ++count[static_cast<std::size_t>(route[0])];
+  }
+  EXPECT_THAT(count, ElementsAre(6, 3, 1));
+  placement.stages[1].pop_back();
+  EXPECT_FALSE(make_route_table(placement, 10, speeds, {.lanes = true}));
+  placement.stages[1].push_back(5);
+  EXPECT_FALSE(make_route_table(placement, 2, speeds, {.lanes = true})) << "a lane without a micro-batch";
+}
+
 TEST(Schedule, SlowLinesGetMoreSlots) {
   Speeds speeds = equal_speeds(2);
   speeds.hop = [](WorkerIndex, WorkerIndex, bool) { return Seconds(6); };

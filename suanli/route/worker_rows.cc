@@ -171,7 +171,8 @@ std::vector<std::vector<Group>> splits(const Group& row, const Demand& demand, s
     }
   }
   std::vector<std::vector<Group>> result;
-  for (std::size_t groups = 1; groups <= count; groups += groups < 16 ? 1 : groups / 4) {
+  for (std::size_t groups = 1; groups <= count; groups += groups < 16 || demand.stages != 0 ? 1 : groups / 4) {
+    if (demand.stages != 0 && groups != demand.stages) continue;
     std::vector<Group> split(groups);
     for (std::size_t g = groups, end = workers; g > 0; --g) {
       const std::size_t begin = from[g][end];

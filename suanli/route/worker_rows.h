@@ -15,7 +15,7 @@ Group near_row(const PlacementCost& cost);
 std::vector<Group> rows_to_try(const PlacementCost& cost, const Demand& demand, const Group& near);
 
 // Splits of a row into runs: all of them for up to five workers, else for each number of groups (1 to `most`, sparser above
-// sixteen) the one whose groups' rates have the least sum of squares.
+// sixteen, or that which the demand asks for) the one whose groups' rates have the least sum of squares.
 std::vector<std::vector<Group>> splits(const Group& row, const Demand& demand, std::size_t most);
 
 }  // namespace suanli::route

@@ -11,6 +11,7 @@
 #include "suanli/base/text.h"
 #include "suanli/model/gpt.h"
 #include "suanli/train/job_schema.h"
+#include "suanli/train/local_steps.h"
 
 namespace suanli::train {
 namespace {
@@ -49,6 +50,15 @@ std::optional<JobValue> value_of(const toml::node& node) {
   if (const auto* real = node.as_floating_point()) return real->get();
   if (const auto* truth = node.as_boolean()) return truth->get();
   if (const auto* text = node.as_string()) return text->get();
+  if (const auto* array = node.as_array()) {
+    std::vector<std::string> list;
+    for (const toml::node& each : *array) {
+      const auto* text = each.as_string();
+      if (!text) return std::nullopt;
+      list.push_back(text->get());
+    }
+    return list;
+  }
   return std::nullopt;
 }
 
@@ -101,6 +111,15 @@ Status read_table(const toml::table& table, JobConfig& job, const std::string& p
 JobValue value_of_override(const Key& key, std::string_view text) {
   if (std::holds_alternative<TextKey>(key.kind) || std::holds_alternative<ChoiceKey>(key.kind))
     return std::string(text);
+  if (std::holds_alternative<ListKey>(key.kind)) {
+    std::vector<std::string> list;
+    for (std::size_t at = 0; !text.empty() && at <= text.size();) {
+      const std::size_t comma = std::min(text.find(',', at), text.size());
+      list.emplace_back(text.substr(at, comma - at));
+      at = comma + 1;
+    }
+    return list;
+  }
   const char* end = text.data() + text.size();
   std::int64_t integer = 0;
   if (const auto parsed = std::from_chars(text.data(), end, integer);
@@ -123,6 +142,27 @@ void resolve_paths(JobConfig& job, const JobConfig& before, const fs::path& fold
     if (!path.empty() && path != text->field(old))
       path = (folder / path).lexically_normal().string();
   }
+}
+
+// A URL is looked at in full by who asks there; what every reader of the job can see is said at once. Passwords have no place in
+// a file that is handed to every worker and kept in the run folder.
+Status check_source(const std::string& url, const std::string& place) {
+  const auto wrong = [&](const std::string& what, std::string next_step) {
+    return fail(ErrorCode::config, "'data.sources' " + what, place, std::move(next_step));
+  };
+  const std::size_t scheme = url.find("://");
+  const std::string_view name = std::string_view(url).substr(0, std::min(scheme, url.size()));
+  if (scheme == std::string::npos || (name != "http" && name != "https" && name != "s3"))
+    return wrong("names '" + printable(url) + "', which is no URL of a web server or of S3",
+                 "write http://HOST/FOLDER, https://HOST/FOLDER or s3://BUCKET/PREFIX");
+  const std::string_view rest = std::string_view(url).substr(scheme + 3);
+  const std::string_view host = rest.substr(0, rest.find('/'));
+  if (host.find('@') != std::string_view::npos)
+    return wrong("has a name or password in the URL of '" + printable(host.substr(host.rfind('@') + 1)) + "'",
+                 "leave them out: a job is handed to every worker; S3's keys belong into the workers' environment");
+  if (host.empty() || rest.find_first_of("?#") != std::string_view::npos)
+    return wrong("names '" + printable(url) + "', which is no folder", "give a URL such as https://HOST/FOLDER, without ? or #");
+  return {};
 }
 
 Result<fs::path> absolute_path(const std::string& path) {
@@ -183,6 +223,7 @@ Status check_job(const JobConfig& job, const std::string& place) {
   };
   if (job.data.path.empty())
     return wrong("'data.path' is missing", "name the folder that `suanli data load` wrote");
+  for (const std::string& url : job.data.sources) SUANLI_RETURN_IF_ERROR(check_source(url, place));
   if (job.run.dir.empty()) return wrong("'run.dir' is missing", "name a folder for the run");
   if (job.model.width % job.model.heads != 0)
     return wrong("'model.width' is " + std::to_string(job.model.width) + ", which " +
@@ -192,6 +233,14 @@ Status check_job(const JobConfig& job, const std::string& place) {
     return wrong("'train.warmup_steps' is " + std::to_string(job.train.warmup_steps) +
                      ", more than the " + std::to_string(job.train.steps) + " of 'train.steps'",
                  "shorten the warm-up or train longer");
+  if (job.local.inner_steps > 0) {
+    if (const Status local = check(local_steps_of(job)); !local)
+      return wrong("[local]: " + local.error().message, "correct the key, or set 'local.inner_steps' to 0");
+  } else if (job.train.dtype == "exact" && job.codec.weights != "none") {
+    return wrong("'codec.weights' is " + job.codec.weights +
+                     ", but the sums of exact arithmetic are whole numbers that replicas exchange as they are",
+                 "set 'codec.weights' to none, or 'train.dtype' to f32 or bf16, or train with 'local.inner_steps'");
+  }
   model::GptConfig model{.layers = job.model.layers,
                          .heads = job.model.heads,
                          .width = job.model.width,

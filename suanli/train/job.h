@@ -13,6 +13,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "suanli/base/error.h"
 
@@ -30,6 +31,7 @@ struct JobConfig {
   } model;
   struct Data {
     std::string path;
+    std::vector<std::string> sources;
     bool operator==(const Data&) const = default;
   } data;
   struct Train {
@@ -49,6 +51,27 @@ struct JobConfig {
     std::string dtype = "auto";
     bool operator==(const Train&) const = default;
   } train;
+  struct Pool {
+    std::int64_t stages = 0;
+    bool operator==(const Pool&) const = default;
+  } pool;
+  struct Codec {
+    std::string forward = "none";
+    std::string backward = "none";
+    std::string weights = "none";
+    double memory = 1024.0 * 1024 * 1024;
+    double disk = 0;
+    bool operator==(const Codec&) const = default;
+  } codec;
+  struct Local {
+    std::int64_t inner_steps = 0;
+    double outer_lr = 0.7;
+    double outer_momentum = 0.9;
+    std::int64_t fragments = 1;
+    std::int64_t delay = 0;
+    double keep_local = 0;
+    bool operator==(const Local&) const = default;
+  } local;
   struct Eval {
     std::int64_t every = 100;
     std::int64_t batches = 8;

@@ -29,5 +29,5 @@ std::vector<std::string> suanli_fuzz_seeds() {
   return {suanli::train::print_job(suanli::train::JobConfig()),
           "[model]\nlayers = 2\n\n[data]\npath = 'a/b'\n\n[train]\nlr = 1e-3\nsteps = "
           "1_000\n\n[run]\ncap = \"50G\"\n",
-          "train.lr=3e-4"};
+          "[data]\nsources = [\"s3://bucket/data\", 'https://host/data']\n", "data.sources=a,b", "train.lr=3e-4"};
 }

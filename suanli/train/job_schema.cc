@@ -6,11 +6,13 @@
 #include <limits>
 
 #include "suanli/base/text.h"
+#include "suanli/train/codecs.h"
 
 namespace suanli::train {
 namespace {
 
 constexpr std::int64_t kMostSteps = 1'000'000'000;
+constexpr std::size_t kMostListed = 32;
 constexpr std::int64_t kMostInteger = std::numeric_limits<std::int64_t>::max();
 
 // A captureless lambda that names one field.
@@ -31,6 +33,11 @@ std::vector<Key> make_keys() {
 
       {"data", "path", TextKey{FIELD(data.path), true},
        "The dataset's folder, as written by `suanli data load`. Required."},
+      {"data", "sources", ListKey{FIELD(data.sources), "URLs"},
+       "On a pool: where its workers find the dataset's folder besides, so that they need not bring it from the submitter: web "
+       "servers (http://, https://) and S3 (s3://BUCKET/PREFIX). A worker asks the job's other workers first, then these in "
+       "their order, the submitter last. It reads S3's keys, region and address from its own environment, as AWS's tools do "
+       "(docs/protocols/shards.md)."},
 
       {"train", "steps", IntegerKey{FIELD(train.steps), 1, kMostSteps},
        "Optimizer steps of the whole run."},
@@ -63,6 +70,38 @@ std::vector<Key> make_keys() {
        "bit of the weights is the same on every CPU and instruction set, with any number of threads "
        "(docs/formats/exact-arithmetic.md). auto: bf16 where the CPU has AMX tiles for it, else f32. "
        "`--set arith=exact` is short for `--set train.dtype=exact`.",
+       kFixed},
+
+      {"pool", "stages", IntegerKey{FIELD(pool.stages), 0, 1'002},
+       "On a pool: stages of the pipeline. 0: as many as make the step short."},
+
+      {"codec", "forward", ChoiceKey{FIELD(codec.forward), forward_codec_names()},
+       "On a pool: how activations cross from stage to stage. aqN: AQ-SGD, the change since the sample's last visit in N bits an "
+       "element, in full at the first (for data that is seen more than once). directN: N bits, nothing kept. none: f32."},
+      {"codec", "backward", ChoiceKey{FIELD(codec.backward), backward_codec_names()},
+       "On a pool: how gradients of activations cross back. directN: N bits an element, rounded at random so that the mean is "
+       "right. none: f32."},
+      {"codec", "weights", ChoiceKey{FIELD(codec.weights), weight_codec_names()},
+       "On a pool: how replicas of a stage exchange gradients, or with local.inner_steps what they have moved. efN: N bits an "
+       "element, what rounding lost is added to the next (error feedback). topk: with error feedback the largest 1/64 of the "
+       "elements. none: f32."},
+      {"codec", "memory", ScaledKey{FIELD(codec.memory), "bytes"},
+       "Of each worker, for the activations that AQ-SGD keeps of each sample. What has no room is sent in full."},
+      {"codec", "disk", ScaledKey{FIELD(codec.disk), "bytes"},
+       "Of each worker's disk, for those that have no room in memory. 0: none."},
+
+      {"local", "inner_steps", IntegerKey{FIELD(local.inner_steps), 0, kMostSteps},
+       "On a pool: steps that each replica makes by itself between two exchanges (DiLoCo). 0: gradients are exchanged in every "
+       "step.", kFixed},
+      {"local", "outer_lr", RealKey{FIELD(local.outer_lr), 0, 100, true},
+       "Learning rate of the step on what the replicas have moved.", kFixed},
+      {"local", "outer_momentum", RealKey{FIELD(local.outer_momentum), 0, 1, false, true}, "Its Nesterov momentum.", kFixed},
+      {"local", "fragments", IntegerKey{FIELD(local.fragments), 1, 10'000},
+       "Parts of the model that are exchanged in turn, so that less is sent at once.", kFixed},
+      {"local", "delay", IntegerKey{FIELD(local.delay), 0, kMostSteps},
+       "Inner steps during which an exchange goes on before it is applied; less than inner_steps.", kFixed},
+      {"local", "keep_local", RealKey{FIELD(local.keep_local), 0, 1, false, true},
+       "The part of its own weights that a replica keeps when an exchange is applied; 0 without a delay, 0.5 is usual with one.",
        kFixed},
 
       {"eval", "every", IntegerKey{FIELD(eval.every), 0, kMostSteps},
@@ -141,6 +180,11 @@ std::string print_given(const JobValue& value) {
     std::string operator()(double v) const { return print_real(v); }
     std::string operator()(bool v) const { return v ? "true" : "false"; }
     std::string operator()(const std::string& v) const { return "'" + printable(v) + "'"; }
+    std::string operator()(const std::vector<std::string>& v) const {
+      std::string list;
+      for (const std::string& each : v) list += (list.empty() ? "'" : ", '") + printable(each) + "'";
+      return "the list of " + (list.empty() ? "nothing" : list);
+    }
   };
   return std::visit(Printer{}, value);
 }
@@ -195,6 +239,18 @@ struct Assigner {
     key.field(job) = *text;
     return true;
   }
+  bool operator()(const ListKey& key) const {
+    std::vector<std::string> list;
+    if (const auto* given = std::get_if<std::vector<std::string>>(&value))
+      list = *given;
+    else if (const auto* one = std::get_if<std::string>(&value))
+      list = {*one};
+    else
+      return false;
+    if (list.size() > kMostListed || std::ranges::any_of(list, &std::string::empty)) return false;
+    key.field(job) = std::move(list);
+    return true;
+  }
 };
 
 struct Expectation {
@@ -220,6 +276,9 @@ struct Expectation {
     for (const std::string& choice : key.choices)
       text += (choice == key.choices.front() ? " \"" : ", \"") + choice + "\"";
     return text;
+  }
+  std::string operator()(const ListKey& key) const {
+    return "a list of up to " + std::to_string(kMostListed) + " " + std::string(key.of) + ", each in quotes";
   }
 };
 
@@ -264,6 +323,11 @@ std::string print_value(const Key& key, const JobConfig& job) {
     std::string operator()(const ScaledKey& k) const { return print_real(k.field(job)); }
     std::string operator()(const TextKey& k) const { return print_text(k.field(job)); }
     std::string operator()(const ChoiceKey& k) const { return print_text(k.field(job)); }
+    std::string operator()(const ListKey& k) const {
+      std::string list;
+      for (const std::string& each : k.field(job)) list += (list.empty() ? "" : ", ") + print_text(each);
+      return "[" + list + "]";
+    }
   };
   JobConfig copy = job;
   return std::visit(Printer{copy}, key.kind);

@@ -38,9 +38,15 @@ struct ChoiceKey {
   std::vector<std::string> choices;
 };
 
+// Texts, none of them empty. In an override they stand without quotes, with commas between them.
+struct ListKey {
+  std::vector<std::string>& (*field)(JobConfig&);
+  std::string_view of;  // what they are, for people
+};
+
 struct Key {
   std::string_view section, name;
-  std::variant<IntegerKey, RealKey, ScaledKey, TextKey, ChoiceKey> kind;
+  std::variant<IntegerKey, RealKey, ScaledKey, TextKey, ChoiceKey, ListKey> kind;
   std::string_view doc;  // one line
   // Part of what is computed: a resumed run must have the same value. The others may change.
   bool fixed = false;
@@ -54,7 +60,7 @@ const Key* find_job_key(std::string_view section, std::string_view name);
 std::vector<std::string> job_sections();
 
 // A value as a job file or an override gives it.
-using JobValue = std::variant<std::int64_t, double, bool, std::string>;
+using JobValue = std::variant<std::int64_t, double, bool, std::string, std::vector<std::string>>;
 
 // Stores the value; the wrong type or range is an error (config) whose message names key, value and
 // what is expected.

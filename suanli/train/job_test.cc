@@ -98,6 +98,50 @@ TEST(Job, WrongTypesAndRangesNameValueAndExpectation) {
   expect_refused("[run]\nmemory_limit = 1e30\n", "job.toml:2", {"run.memory_limit"});
 }
 
+TEST(Job, ListsAreOfTexts) {
+  const std::vector<std::string> both = {"https://host/data", "s3://bucket/data"};
+  EXPECT_EQ(parsed("[data]\nsources = [\"https://host/data\", \"s3://bucket/data\"]\n").data.sources, both);
+  EXPECT_EQ(parsed("[data]\nsources = \"s3://bucket/data\"\n").data.sources, std::vector{both[1]}) << "one needs no list";
+  EXPECT_TRUE(parsed("[data]\nsources = []\n").data.sources.empty());
+  JobConfig job;
+  ASSERT_TRUE(apply_override(job, "data.sources=https://host/data,s3://bucket/data"));
+  EXPECT_EQ(job.data.sources, both);
+  EXPECT_EQ(parsed(print_job(job)), job);
+  EXPECT_FALSE(apply_override(job, "data.sources=https://host/data,,")) << "one is empty";
+  ASSERT_TRUE(apply_override(job, "data.sources="));
+  EXPECT_TRUE(job.data.sources.empty());
+  expect_refused("[data]\nsources = [1]\n", "job.toml:2", {"data.sources", "a list", "URLs"});
+  expect_refused("[data]\nsources = 5\n", "job.toml:2", {"data.sources", "is 5", "URLs"});
+  expect_refused("[data]\nsources = [\"\"]\n", "job.toml:2", {"data.sources"});
+  expect_refused("[train]\nlr = [\"1\"]\n", "job.toml:2", {"train.lr", "'1'", "a number"});
+  std::string many = "[data]\nsources = [";
+  for (int i = 0; i < 33; ++i) many += "\"http://h/" + std::to_string(i) + "\",";
+  expect_refused(many + "]\n", "job.toml:2", {"data.sources", "up to 32"});
+}
+
+TEST(Job, SourcesAreUrlsWithoutSecrets) {
+  JobConfig job;
+  job.data.path = "d";
+  job.run.dir = "r";
+  job.data.sources = {"http://host:80/data/set", "https://[::1]:80/x", "s3://bucket/a/b@c"};
+  EXPECT_TRUE(check_job(job, "job.toml"));
+  for (const auto& [url, said] : std::vector<std::pair<std::string, std::string>>{{"data/bible", "no URL"},
+                                                                                  {"ftp://host/data", "no URL"},
+                                                                                  {"://host", "no URL"},
+                                                                                  {"http://", "no folder"},
+                                                                                  {"https:///x", "no folder"},
+                                                                                  {"https://host/x?a=1", "no folder"},
+                                                                                  {"https://me:secret@host/x", "'host'"}}) {
+    job.data.sources = {"http://host/data", url};
+    const Status checked = check_job(job, "job.toml");
+    ASSERT_FALSE(checked) << url;
+    EXPECT_EQ(checked.error().code, ErrorCode::config);
+    EXPECT_THAT(checked.error().message, testing::AllOf(HasSubstr("data.sources"), HasSubstr(said)));
+    EXPECT_THAT(checked.error().to_string(), testing::Not(HasSubstr("secret")));
+    EXPECT_FALSE(checked.error().next_step.empty());
+  }
+}
+
 TEST(Job, BadSyntaxNamesTheLine) {
   expect_refused("[train]\nsteps = \n", "job.toml:2", {"not valid TOML"});
   expect_refused("[train\n", "job.toml:1", {"not valid TOML"});
@@ -195,6 +239,13 @@ TEST(Job, ChecksWhatNoSingleKeyShows) {
   refused([](JobConfig& job) { job.run.dir.clear(); }, "run.dir");
   refused([](JobConfig& job) { job.model.heads = 5; }, "384");
   refused([](JobConfig& job) { job.train.warmup_steps = 2000; }, "2000");
+  const auto exact = [](JobConfig& job) { job.train.dtype = "exact", job.codec.weights = "ef4"; };
+  refused(exact, "'codec.weights' is ef4, but the sums of exact arithmetic are whole numbers");
+  refused([](JobConfig& job) { job.local.inner_steps = 4, job.local.delay = 4; }, "[local]: delay is 4");
+  refused([](JobConfig& job) { job.local.inner_steps = 4, job.local.fragments = 5; }, "fragments is 5");
+  exact(good);
+  good.local.inner_steps = 4;
+  EXPECT_TRUE(check_job(good, "job.toml")) << "what lanes have moved is f32";
 }
 
 class LoadJob : public testing::Test {

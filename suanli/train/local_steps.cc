@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "suanli/graph/builder.h"
+#include "suanli/train/codecs.h"
 
 namespace suanli::train {
 namespace {
@@ -41,6 +42,16 @@ Status check(const LocalSteps& settings) {
   if (settings.codec.kind == graph::Codec::Kind::delta)
     return config("the codec is delta, which is for activations: pseudo-gradients take feedback");
   return {};
+}
+
+LocalSteps local_steps_of(const JobConfig& job) {
+  return {.inner_steps = job.local.inner_steps,
+          .outer_lr = job.local.outer_lr,
+          .outer_momentum = job.local.outer_momentum,
+          .fragments = static_cast<int>(job.local.fragments),
+          .delay = job.local.delay,
+          .keep_local = job.local.keep_local,
+          .codec = codecs_of(job).weights};
 }
 
 std::vector<OuterParam> outer_params(const graph::Graph& job) {

@@ -27,6 +27,7 @@
 #include "suanli/engine/executor.h"
 #include "suanli/graph/codec.h"
 #include "suanli/graph/graph.h"
+#include "suanli/train/job.h"
 
 namespace suanli::train {
 
@@ -41,6 +42,8 @@ struct LocalSteps {
 };
 // Error config: what is wrong, by name.
 Status check(const LocalSteps& settings);
+// Of a job with local.inner_steps, packed as its codec.weights says.
+LocalSteps local_steps_of(const JobConfig& job);
 
 struct OuterParam {
   std::string name;

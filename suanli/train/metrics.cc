@@ -123,6 +123,7 @@ std::string metrics_line(const StepRecord& record) {
   line.add("tokens_per_s", record.tokens_per_second);
   line.add("mfu", record.mfu.value_or(std::numeric_limits<double>::quiet_NaN()));
   line.add("seconds", record.seconds.value());
+  if (record.sent) line.add("sent_bytes", record.sent->value());
   add_spent(line, record);
   return line.finish();
 }

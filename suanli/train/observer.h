@@ -71,6 +71,7 @@ struct StepRecord : Spent {
       mfu;            // operations of the step over `seconds`, as a fraction of StartInfo::peak
   Seconds seconds;    // since the step before, less evaluation and checkpoint
   Seconds eta;        // until the run's last step, at the recent pace
+  std::optional<Bytes> sent{};  // on a pool: what workers sent one another for the step
 };
 
 struct EvalRecord : Spent {

@@ -34,6 +34,7 @@ constexpr std::size_t padded(std::size_t n) { return (n + kStep - 1) / kStep * k
 
 struct TileBuffers {
   alignas(64) float x[kLargestTile];
+  alignas(64) float other[kLargestTile];  // with the second signs
   alignas(64) std::uint8_t codes[kLargestTile];
 };
 
@@ -117,6 +118,23 @@ HWY_INLINE std::uint32_t largest_of(const float* x, std::size_t n) {
   return static_cast<std::uint32_t>(hn::GetLane(hn::MaxOfLanes(d, hn::Max(even, odd))));
 }
 
+// graph::sum_of_squares, of a multiple of kStep elements; those behind the tile's end add nothing.
+HWY_INLINE float squares_of(const float* x, std::size_t n) {
+  static_assert(graph::kSquareSums == kStep);
+  alignas(64) float sums[kStep];
+  for (std::size_t j = 0; j < kStep; j += kLanes) {
+    Vec sum = splat(0);
+    for (std::size_t i = j; i < n; i += kStep) {
+      const Vec value = load(x + i, Whole());
+      sum = hn::Add(sum, hn::Mul(value, value));
+    }
+    store(sum, sums + j, Whole());
+  }
+  for (std::size_t apart = kStep / 2; apart > 0; apart /= 2)
+    for (std::size_t j = 0; j < apart; ++j) sums[j] += sums[j + apart];
+  return sums[0];
+}
+
 // Codes of n elements, a multiple of kStep. `noise` holds what each adds, or null: rounding to nearest.
 HWY_INLINE void codes_of(const float* x, std::size_t n, float factor, int bits, const std::int32_t* noise,
                          std::uint8_t* codes) {
@@ -144,12 +162,23 @@ HWY_INLINE void codes_of(const float* x, std::size_t n, float factor, int bits, 
   }
 }
 
+// What is to be encoded of a tile, and zeros behind it.
+HWY_INLINE void copy_tile(const EncodeTiles& call, std::int64_t first, std::size_t n, std::size_t steps, float* to) {
+  std::fill(to + n, to + steps, 0.0F);
+  for_vectors(n, [&](std::size_t i, auto part) {
+    Vec value = load(call.x + first + i, part);
+    if (call.minus != nullptr) value = hn::Sub(value, load(call.minus + first + i, part));
+    store(value, to + i, part);
+  });
+}
+
 void Encode(const EncodeTiles& call, std::int64_t begin, std::int64_t end) {
   const TileLayout layout = call.layout;  // a copy: what is written through bytes could be a part of `call`
   TileBuffers buffers;
   TileNoise drawn;
   auto* packed = reinterpret_cast<std::uint8_t*>(call.packed);
   const std::uint32_t* flips = graph::sign_flips().data();
+  const std::uint32_t* second_flips = graph::sign_flips(/*second=*/true).data();
   const std::int64_t per_row = layout.tiles_per_row();
   for (std::int64_t tile = begin; tile < end; ++tile) {
     const std::int64_t row = tile / per_row, t = tile % per_row, first = row * layout.columns + layout.column(t);
@@ -157,22 +186,35 @@ void Encode(const EncodeTiles& call, std::int64_t begin, std::int64_t end) {
     const std::size_t steps = padded(n);
     const float* x = call.x + first;
     if (call.minus != nullptr || call.transform || n != steps) {
-      std::fill(buffers.x + n, buffers.x + steps, 0.0F);
-      for_vectors(n, [&](std::size_t i, auto part) {
-        Vec value = load(x + i, part);
-        if (call.minus != nullptr) value = hn::Sub(value, load(call.minus + first + i, part));
-        store(value, buffers.x + i, part);
-      });
+      copy_tile(call, first, n, steps, buffers.x);
       if (call.transform) {
         flip_signs(buffers.x, flips, steps);
         hadamard_tile(buffers.x, n);
       }
       x = buffers.x;
     }
-    const std::uint16_t scale = graph::tile_scale(largest_of(x, steps));
+    std::uint32_t largest = largest_of(x, steps);
+    std::uint16_t scale = 0, signs = 0;
+    if (call.transform && call.key == nullptr) {
+      float squares = squares_of(x, steps);
+      if (graph::has_spikes(largest, squares, n)) {
+        copy_tile(call, first, n, steps, buffers.other);
+        flip_signs(buffers.other, second_flips, steps);
+        hadamard_tile(buffers.other, n);
+        if (const std::uint32_t other = largest_of(buffers.other, steps); other < largest) {
+          largest = other;
+          squares = squares_of(buffers.other, steps);
+          x = buffers.other;
+          signs = graph::kSecondSigns;
+        }
+      }
+      scale = graph::clipped_scale(largest, squares, n, layout.bits);
+    } else {
+      scale = graph::tile_scale(largest);
+    }
     const std::int64_t at = layout.scale_at(row, t);
     packed[at] = static_cast<std::uint8_t>(scale & 0xFF);
-    packed[at + 1] = static_cast<std::uint8_t>(scale >> 8);
+    packed[at + 1] = static_cast<std::uint8_t>((scale | signs) >> 8);
     std::uint8_t* out = packed + layout.codes_at(row, t);
     if (scale == 0 || scale == graph::kPoisonedScale) {
       std::memset(out, 0, static_cast<std::size_t>(layout.code_bytes(t)));
@@ -204,13 +246,15 @@ void Decode(const DecodeTiles& call, std::int64_t begin, std::int64_t end) {
   TileBuffers buffers;
   const auto* packed = reinterpret_cast<const std::uint8_t*>(call.packed);
   const std::uint32_t* flips = graph::sign_flips().data();
+  const std::uint32_t* second_flips = graph::sign_flips(/*second=*/true).data();
   const std::int64_t per_row = layout.tiles_per_row();
   for (std::int64_t tile = begin; tile < end; ++tile) {
     const std::int64_t row = tile / per_row, t = tile % per_row, first = row * layout.columns + layout.column(t);
     const auto n = static_cast<std::size_t>(layout.length(t));
     const std::size_t n8 = (n + 7) / 8 * 8, steps = padded(n);
     const std::int64_t at = layout.scale_at(row, t);
-    const auto scale = static_cast<std::uint16_t>(packed[at] | packed[at + 1] << 8);
+    const auto marked = static_cast<std::uint16_t>(packed[at] | packed[at + 1] << 8);
+    const auto scale = static_cast<std::uint16_t>(call.transform ? marked & ~graph::kSecondSigns : marked);
     float* out = call.out + first;
     const float* plus = call.plus == nullptr ? nullptr : call.plus + first;
     const bool through_buffer = call.transform || n != steps || scale == 0 || scale > graph::kLargestScale;
@@ -232,7 +276,7 @@ void Decode(const DecodeTiles& call, std::int64_t begin, std::int64_t end) {
         });
       if (call.transform) {
         hadamard_tile(buffers.x, n);
-        flip_signs(buffers.x, flips, steps);
+        flip_signs(buffers.x, (marked & graph::kSecondSigns) != 0 ? second_flips : flips, steps);
       }
     }
     if (!through_buffer) continue;

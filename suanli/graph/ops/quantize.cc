@@ -77,9 +77,34 @@ Result<TensorType> infer_add(InputTypes types, const Attrs& attrs) {
   return types[1];
 }
 
+std::uint32_t largest_of(std::span<const float> x) {
+  std::uint32_t largest = 0;
+  for (const float each : x) largest = std::max(largest, std::bit_cast<std::uint32_t>(each) & 0x7FFFFFFF);
+  return largest;
+}
+
+// Transforms the tile, if it is to be, and chooses its scale as it stands in the packed bytes.
+std::uint16_t choose_scale(std::vector<float>& x, const Attrs& attrs, int bits, bool may_clip) {
+  if (!has_transform(attrs)) return tile_scale(largest_of(x));
+  const std::vector<float> plain = x;
+  spread(x);
+  if (!may_clip) return tile_scale(largest_of(x));
+  std::uint16_t signs = 0;
+  if (has_spikes(largest_of(x), sum_of_squares(x), x.size())) {
+    std::vector<float> other = plain;
+    spread(other, /*second_signs=*/true);
+    if (largest_of(other) < largest_of(x)) {
+      x = std::move(other);
+      signs = kSecondSigns;
+    }
+  }
+  return signs | clipped_scale(largest_of(x), sum_of_squares(x), x.size(), bits);
+}
+
 // Encodes the matrix whose element i is value(i); noise(row, t) gives what each element of a tile adds.
 template <typename Value, typename Noise>
-void encode(const Shape& shape, const Attrs& attrs, const Value& value, const Noise& noise, std::vector<double>& out) {
+void encode(const Shape& shape, const Attrs& attrs, bool may_clip, const Value& value, const Noise& noise,
+            std::vector<double>& out) {
   const TileLayout layout = layout_of(shape, attrs);
   const auto store = [&](std::int64_t at, std::uint8_t byte) { out[static_cast<std::size_t>(at)] = byte; };
   for (std::int64_t row = 0; row < layout.rows; ++row)
@@ -87,12 +112,10 @@ void encode(const Shape& shape, const Attrs& attrs, const Value& value, const No
       const std::int64_t n = layout.length(t);
       std::vector<float> x;
       for (std::int64_t i = 0; i < n; ++i) x.push_back(value(row * layout.columns + layout.column(t) + i));
-      if (has_transform(attrs)) spread(x);
-      std::uint32_t largest = 0;
-      for (const float each : x) largest = std::max(largest, std::bit_cast<std::uint32_t>(each) & 0x7FFFFFFF);
-      const std::uint16_t scale = tile_scale(largest);
-      store(layout.scale_at(row, t), static_cast<std::uint8_t>(scale & 0xFF));
-      store(layout.scale_at(row, t) + 1, static_cast<std::uint8_t>(scale >> 8));
+      const std::uint16_t marked = choose_scale(x, attrs, layout.bits, may_clip);
+      const auto scale = static_cast<std::uint16_t>(has_transform(attrs) ? marked & ~kSecondSigns : marked);
+      store(layout.scale_at(row, t), static_cast<std::uint8_t>(marked & 0xFF));
+      store(layout.scale_at(row, t) + 1, static_cast<std::uint8_t>(marked >> 8));
       std::vector<std::uint8_t> codes(static_cast<std::size_t>(n));
       if (scale != 0 && scale != kPoisonedScale) {
         const float factor = scale_factor(scale, layout.bits);
@@ -118,7 +141,8 @@ void decode(const Shape& shape, const Attrs& attrs, const std::vector<double>& p
   for (std::int64_t row = 0; row < layout.rows; ++row)
     for (std::int64_t t = 0; t < layout.tiles_per_row(); ++t) {
       const std::int64_t n = layout.length(t), at = layout.scale_at(row, t);
-      const auto scale = static_cast<std::uint16_t>(byte(at) | byte(at + 1) << 8);
+      const auto marked = static_cast<std::uint16_t>(byte(at) | byte(at + 1) << 8);
+      const auto scale = static_cast<std::uint16_t>(has_transform(attrs) ? marked & ~kSecondSigns : marked);
       std::vector<std::uint8_t> bytes, codes(static_cast<std::size_t>(n));
       for (std::int64_t i = 0; i < layout.code_bytes(t); ++i) bytes.push_back(byte(layout.codes_at(row, t) + i));
       unpack_codes(bytes, layout.bits, codes);
@@ -126,7 +150,7 @@ void decode(const Shape& shape, const Attrs& attrs, const std::vector<double>& p
       for (const std::uint8_t code : codes)
         x.push_back(scale == 0 ? 0.0F
                                : static_cast<float>(2 * code - last_code(layout.bits)) * scale_unit(scale, layout.bits));
-      if (has_transform(attrs) && scale != 0) gather(x);
+      if (has_transform(attrs) && scale != 0) gather(x, (marked & kSecondSigns) != 0);
       for (std::int64_t i = 0; i < n; ++i)
         take(row * layout.columns + layout.column(t) + i,
              scale > kLargestScale ? std::numeric_limits<float>::quiet_NaN() : x[static_cast<std::size_t>(i)]);
@@ -137,7 +161,7 @@ float value_at(const RefTensor& tensor, std::int64_t i) { return static_cast<flo
 
 void reference_quantize(const ReferenceCall& call) {
   const RefTensor& x = *call.inputs[0];
-  encode(x.type.shape, call.attrs, [&](std::int64_t i) { return value_at(x, i); }, to_nearest, call.out.data);
+  encode(x.type.shape, call.attrs, true, [&](std::int64_t i) { return value_at(x, i); }, to_nearest, call.out.data);
 }
 
 void reference_stochastic(const ReferenceCall& call) {
@@ -153,7 +177,7 @@ void reference_stochastic(const ReferenceCall& call) {
     if (i % kNoiseGroup == 0) noise = stochastic_noise(key, stream, static_cast<std::uint32_t>(group));
     return noise[static_cast<std::size_t>(i % kNoiseGroup)];
   };
-  encode(x.type.shape, call.attrs, [&](std::int64_t i) { return value_at(x, i); }, draw, call.out.data);
+  encode(x.type.shape, call.attrs, false, [&](std::int64_t i) { return value_at(x, i); }, draw, call.out.data);
 }
 
 void reference_delta(const ReferenceCall& call) {
@@ -163,7 +187,7 @@ void reference_delta(const ReferenceCall& call) {
     const auto at = static_cast<std::size_t>(i);
     return static_cast<float>(a.data[at] - m.data[at]);
   };
-  encode(a.type.shape, call.attrs, difference, to_nearest, call.out.data);
+  encode(a.type.shape, call.attrs, true, difference, to_nearest, call.out.data);
 }
 
 void reference_dequantize(const ReferenceCall& call) {

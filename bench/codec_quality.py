@@ -1,0 +1,133 @@
+#!/usr/bin/env python3
+"""What codecs between stages cost in quality: the same training with and without them, several seeds, validation losses paired.
+
+    bench/codec_quality.py --runs runs/codecs
+    bench/codec_quality.py --runs runs/codecs --report --json
+
+Trains a GPT of 0.8 million parameters on the first 320,000 bytes of the King James Bible for eight epochs, in four stages on four
+worker processes of this machine, and compares the validation loss (all of the split) with that of the run whose activations and
+gradients cross as they are, at the same seed. fwN/bwM: activations by AQ-SGD in N bits an element, their gradients directly in M.
+directN/bwM: the same with activations rounded directly. Runs that have finished are kept: an interrupted bench goes on where it
+was, and --report trains nothing.
+
+Targets: fw4/bw8 and fw3/bw6 within 0.5 % of uncompressed, fw2/bw4 within 2 %, and AQ-SGD better than direct at 2 and 3 bits, each
+of the mean gap. Missing one makes the exit code 1.
+"""
+import argparse
+import json
+import math
+import pathlib
+import subprocess
+import sys
+
+from paired_runs import ROOT, final_loss, summary, train
+
+TARGETS = {"fw4/bw8": 0.005, "fw3/bw6": 0.005, "fw2/bw4": 0.02}
+BEATS = [("fw3/bw6", "direct3/bw6"), ("fw2/bw4", "direct2/bw4")]
+CODECS = {"none": ("none", "none")}
+for bits, back in ((4, 8), (3, 6), (2, 4)):
+    CODECS["fw%d/bw%d" % (bits, back)] = ("aq%d" % bits, "direct%d" % back)
+    CODECS["direct%d/bw%d" % (bits, back)] = ("direct%d" % bits, "direct%d" % back)
+BYTES, EPOCHS, CONTEXT, BATCH, MICRO_BATCHES = 320_000, 8, 64, 4, 8
+JOB = """[model]
+layers = 4
+heads = 4
+width = 128
+context = {context}
+[data]
+path = "{data}"
+[train]
+steps = {steps}
+batch = {batch}
+micro_batches = {micro_batches}
+lr = 1e-3
+warmup_steps = 50
+beta2 = 0.98
+[eval]
+every = 0
+batches = 131
+[checkpoint]
+every = 0
+[pool]
+stages = 4
+"""
+
+
+def arguments():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", required=True, metavar="DIR", help="folder of the dataset and the runs")
+    parser.add_argument("--codecs", default=",".join(CODECS), help="default: all")
+    parser.add_argument("--seeds", default="1,2,3")
+    parser.add_argument("--suanli", default=str(ROOT / "build/release/suanli/cli/suanli"), metavar="COMMAND")
+    parser.add_argument("--text", default=str(ROOT / "datasets/sources/bible-kjv.txt"), metavar="FILE")
+    parser.add_argument("--report", action="store_true", help="train nothing; compare the runs that have finished")
+    parser.add_argument("--json", action="store_true", help="print one JSON object a line instead of a table")
+    args = parser.parse_args()
+    for codec in args.codecs.split(","):
+        if codec not in CODECS:
+            parser.error("'%s' is not one of %s" % (codec, ", ".join(CODECS)))
+    return args
+
+
+def dataset(args):
+    """Made of the text's first bytes, if it is not there yet; the number of steps in the epochs."""
+    folder = pathlib.Path(args.runs)
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / "data" / "dataset.json").exists():
+        with open(args.text, "rb") as text:
+            (folder / "text.txt").write_bytes(text.read(BYTES))
+        words = [args.suanli, "data", "load", str(folder / "text.txt"), "--out", str(folder / "data"), "--valid", "0.1"]
+        subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
+    tokens = sum(shard["tokens"] for shard in json.load(open(folder / "data" / "dataset.json"))["splits"]["train"])
+    return EPOCHS * (tokens // CONTEXT) // (BATCH * MICRO_BATCHES)
+
+
+def run_of(args, codec, seed):
+    return pathlib.Path(args.runs) / ("%s-%s" % (codec.replace("/", "-"), seed))
+
+
+def main():
+    args = arguments()
+    seeds, codecs = args.seeds.split(","), args.codecs.split(",")
+    steps = dataset(args)
+    job = pathlib.Path(args.runs) / "job.toml"
+    if not args.report:
+        job.write_text(JOB.format(data=(pathlib.Path(args.runs) / "data").resolve(), steps=steps, context=CONTEXT, batch=BATCH,
+                                  micro_batches=MICRO_BATCHES))
+        for seed in seeds:
+            for codec in codecs:
+                if final_loss(run_of(args, codec, seed), steps) is None:
+                    forward, backward = CODECS[codec]
+                    train(args.suanli, job, run_of(args, codec, seed),
+                          ["--on", "local:4", "--set", "codec.forward=" + forward, "--set", "codec.backward=" + backward,
+                           "--set", "train.seed=" + seed, "--set", "run.threads=1"])
+    if not args.json:
+        print("| codecs | seed | validation loss | against none |\n| --- | --- | --- | --- |")
+    means = {}
+    for codec in codecs:
+        gaps = []
+        for seed in seeds:
+            loss, base = (final_loss(run_of(args, name, seed), steps) for name in (codec, "none"))
+            if loss is None or base is None:
+                print("no pair of %s at seed %s" % (codec, seed), file=sys.stderr)
+                continue
+            gaps.append(loss / base - 1)
+            record = {"codecs": codec, "seed": int(seed), "valid_loss": loss, "gap": gaps[-1]}
+            print(json.dumps(record) if args.json else "| %s | %s | %.5f | %+.3f %% |" % (codec, seed, loss, 100 * gaps[-1]))
+        if not gaps or codec == "none":
+            continue
+        means[codec], half = summary(gaps)
+        record = {"codecs": codec, "pairs": len(gaps), "gap_mean": means[codec],
+                  "gap_half_width_95": half if math.isfinite(half) else None}
+        print(json.dumps(record) if args.json else
+              "| %s | mean of %d | | %+.3f %% +- %.3f %% |" % (codec, len(gaps), 100 * means[codec], 100 * half))
+    missed = ["%s is %.2f %% off, target %.1f %%" % (codec, 100 * means[codec], 100 * most)
+              for codec, most in TARGETS.items() if codec in means and means[codec] > most]
+    missed += ["%s is no better than %s" % pair for pair in BEATS
+               if all(codec in means for codec in pair) and means[pair[0]] >= means[pair[1]]]
+    if missed:
+        sys.exit("missed: " + "; ".join(missed))
+
+
+if __name__ == "__main__":
+    main()

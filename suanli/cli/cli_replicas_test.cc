@@ -1,0 +1,81 @@
+// Replicas of a stage that exchange packed gradients, and lanes of local steps, through the built command.
+#include <gmock/gmock.h>
+
+#include "suanli/cli/command_for_test.h"
+
+namespace suanli::cli {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+
+class CliReplicas : public CommandTest {
+ protected:
+  void SetUp() override {
+    make_dataset();
+    put_job(12);
+    put(folder_ / "lines.toml",
+        "[[place]]\nname = \"here\"\n[[place]]\nname = \"there\"\n[[link]]\ndelay = \"1ms\"\nrate = \"100 Mbit/s\"\n");
+  }
+  // Much to compute, many activations and few weights over a slow line: replicas are by far the best placement.
+  Words words_of(const std::string& run, const Words& more) {
+    Words words = {"train", "job.toml", "--run", run, "--on", "local:2", "--links", "lines.toml", "--set", "arith=f32",
+                   "--set", "train.batch=32", "--set", "train.micro_batches=8", "--set", "checkpoint.every=4"};
+    words.insert(words.end(), more.begin(), more.end());
+    return words;
+  }
+  // The step lines of the run's metrics.
+  std::vector<nlohmann::json> steps_of(const std::string& run) {
+    std::vector<nlohmann::json> steps;
+    for (const nlohmann::json& line : Ended{0, content_of(folder_ / (run + "/metrics.jsonl")), ""}.lines())
+      if (line.contains("loss") && line.contains("grad_norm")) steps.push_back(line);
+    return steps;
+  }
+  void expect_trained(const std::string& run) {
+    const auto steps = steps_of(run);
+    ASSERT_EQ(steps.size(), 12U);
+    EXPECT_LT(steps.back()["loss"].get<double>(), steps.front()["loss"].get<double>() - 0.5);
+    const Ended eval = this->run({"eval", run, "--json"});
+    EXPECT_EQ(eval.code, 0) << eval.err;
+    EXPECT_LT(eval.json()["loss"].get<double>(), steps.front()["loss"].get<double>() - 0.5);
+  }
+};
+
+TEST_F(CliReplicas, PackedGradientsTrainAndGoOn) {
+  const Words words = words_of("packed", {"--set", "codec.weights=ef4", "--set", "train.steps=8"});
+  const Ended first = run(words);
+  ASSERT_EQ(first.code, 0) << first.err;
+  EXPECT_THAT(first.err, AllOf(HasSubstr("1 stage: worker-"), HasSubstr(" + worker-")));
+  EXPECT_THAT(content_of(folder_ / "packed/checkpoints/step-00000008/manifest.json"),
+              AllOf(HasSubstr("replica/0/error/wte.weight"), HasSubstr("replica/1/error/wte.weight")));
+  const Ended second =
+      run({"train", "packed", "--resume", "--on", "local:2", "--links", "lines.toml", "--set", "train.steps=12"});
+  ASSERT_EQ(second.code, 0) << second.err;
+  EXPECT_THAT(second.err, testing::Not(HasSubstr("lacks")));
+  expect_trained("packed");
+}
+
+TEST_F(CliReplicas, LanesOfLocalStepsTrainAndGoOn) {
+  const Words local = {"--set", "local.inner_steps=4", "--set", "codec.weights=ef4", "--set", "local.delay=3",
+                       "--set", "local.keep_local=0.5", "--set", "local.outer_lr=1", "--set", "local.outer_momentum=0"};
+  Words words = words_of("lanes", local);
+  words.insert(words.end(), {"--set", "train.steps=6"});
+  const Ended first = run(words);
+  ASSERT_EQ(first.code, 0) << first.err;
+  EXPECT_THAT(first.err, AllOf(HasSubstr("1 stage: worker-"), HasSubstr(" + worker-"), HasSubstr("step 6")));
+  // Step 6 lies between sending and applying.
+  const Ended second = run({"train", "lanes", "--resume", "--on", "local:2", "--links", "lines.toml", "--set", "train.steps=12"});
+  ASSERT_EQ(second.code, 0) << second.err;
+  EXPECT_THAT(second.err, testing::Not(HasSubstr("lacks")));
+  expect_trained("lanes");
+}
+
+TEST_F(CliReplicas, PackedSumsOfExactArithmeticAreRefused) {
+  const Ended ended = run(words_of("exact", {"--set", "arith=exact", "--set", "codec.weights=ef4"}));
+  EXPECT_NE(ended.code, 0);
+  EXPECT_THAT(ended.err, AllOf(HasSubstr("codec.weights"), HasSubstr("exact")));
+  EXPECT_FALSE(std::filesystem::exists(folder_ / "exact/run.json"));
+}
+
+}  // namespace
+}  // namespace suanli::cli

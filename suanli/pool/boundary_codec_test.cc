@@ -1,0 +1,142 @@
+// Codecs between stages: what crosses in full, what packed, and what the steps make of it.
+#include <cmath>
+
+#include "suanli/pool/stage_world_for_test.h"
+
+namespace suanli::pool {
+namespace {
+
+using graph::Codec;
+
+Codec delta(int bits) { return {.kind = Codec::Kind::delta, .bits = bits, .tile = 16}; }
+Codec direct(int bits) { return {.kind = Codec::Kind::direct, .bits = bits, .tile = 16, .rounding = Codec::Rounding::stochastic}; }
+
+// Three stages; each of 12 samples comes once in an epoch of 2 steps of 3 micro-batches.
+TestJob three_epochs() {
+  TestJob job;
+  job.micro_batches = 3;
+  job.windows = 12;
+  job.steps = 6;
+  return job;
+}
+
+route::RouteTable three_stages(const TestJob& job) { return all_forwards_first(job, {1, 2}, {{0}, {1}, {2}}, 1); }
+
+Trained trained(const TestJob& job, const route::RouteTable& table) {
+  auto result = train_together(job, table);
+  EXPECT_TRUE(result) << result.error().to_string();
+  return result ? std::move(*result) : Trained{};
+}
+
+TEST(BoundaryCodec, AFirstVisitCrossesInFullAndLaterOnesPacked) {
+  TestJob job = three_epochs();
+  const Trained plain = trained(job, three_stages(job));
+  job.codecs.forward = delta(4);
+  const Trained packed = trained(job, three_stages(job));
+  // 2 boundaries, 2 ends each.
+  EXPECT_EQ(packed.full, 4 * 2 * 3);
+  EXPECT_EQ(packed.packed, 4 * 4 * 3);
+  // Nothing is lost in the first epoch.
+  ASSERT_EQ(packed.losses.size(), 6U);
+  for (std::size_t step = 0; step < 2; ++step) EXPECT_EQ(packed.losses[step], plain.losses[step]);
+  for (std::size_t step = 2; step < 6; ++step) {
+    EXPECT_NE(packed.losses[step], plain.losses[step]);
+    EXPECT_NEAR(packed.losses[step], plain.losses[step], 0.02 * plain.losses[step]);
+  }
+}
+
+TEST(BoundaryCodec, MoreBitsAreCloser) {
+  TestJob job = three_epochs();
+  const Trained plain = trained(job, three_stages(job));
+  const auto distance = [&](int forward, int backward) {
+    job.codecs = {delta(forward), direct(backward)};
+    const Trained packed = trained(job, three_stages(job));
+    double sum = 0;
+    for (std::size_t step = 0; step < plain.losses.size(); ++step) sum += std::abs(packed.losses[step] - plain.losses[step]);
+    return sum;
+  };
+  const double eight = distance(8, 8), two = distance(2, 2);
+  EXPECT_GT(eight, 0);
+  EXPECT_LT(eight, two / 4);
+}
+
+// By bytes: of two boundaries, activations of 2 x 8 x 16 f32 forward and gradients of as many back.
+TEST(BoundaryCodec, LessCrosses) {
+  TestJob job = three_epochs();
+  const auto of_last_step = [&] {
+    const Trained run = trained(job, three_stages(job));
+    return (run.sent[5] - run.sent[4]).value();
+  };
+  const std::int64_t plain = of_last_step();
+  job.codecs = {delta(4), direct(8)};
+  const std::int64_t packed = of_last_step();
+  const std::int64_t elements = 2 * 3 * kBatch * job.model.context * job.model.width;
+  const std::int64_t marks = 2 * 2 * 3 * kBatch * 40;
+  EXPECT_EQ(plain - packed, elements * 4 - elements / 2 - elements / 16 * 2 + elements * 4 - elements - elements / 16 * 2 - marks);
+}
+
+// The same cuts and no replicas: what crosses does not depend on the order of the works.
+TEST(BoundaryCodec, AnyOrderGivesTheSameBits) {
+  TestJob job = three_epochs();
+  job.codecs = {delta(3), direct(4)};
+  const Trained first = trained(job, three_stages(job));
+  route::Placement placement{{{1, 2}}, {{0}, {1}, {2}}};
+  route::Speeds speeds;
+  speeds.forward = speeds.backward = {Seconds(1), Seconds(0.3), Seconds(2)};
+  speeds.hop = [](WorkerIndex, WorkerIndex, bool) { return Seconds(0.1); };
+  const Trained second = trained(job, route::make_route_table(placement, job.micro_batches, speeds, {}).value());
+  expect_equal(second, first);
+  EXPECT_EQ(second.packed, first.packed);
+}
+
+TEST(BoundaryCodec, ASampleThatComesBackAtOnceCrossesInFull) {
+  TestJob job = three_epochs();
+  job.windows = 9;  // of 6 in a step: each third of the samples comes in two steps running
+  job.codecs.forward = delta(4);
+  const Trained run = trained(job, three_stages(job));
+  EXPECT_GT(run.full, 4 * 2 * 3);
+  EXPECT_GT(run.packed, 0);
+}
+
+TEST(BoundaryCodec, WhatFindsNoRoomCrossesInFull) {
+  TestJob job = three_epochs();
+  job.codecs.forward = delta(4);
+  job.sample_buffers.memory = Bytes(8 * job.model.context * job.model.width * 4);  // 8 samples, of 12 at one end or two
+  const Trained run = trained(job, three_stages(job));
+  EXPECT_GT(run.full, 4 * 2 * 3);
+  EXPECT_GT(run.packed, 0);
+  EXPECT_EQ(run.full + run.packed, 4 * 6 * 3);
+}
+
+// A sample's home changes with the micro-batch it falls into, so that the ends do not always agree.
+TEST(BoundaryCodec, ReplicasAgreeOrSendInFull) {
+  for (std::uint64_t seed = 300; seed < 304; ++seed) {
+    SCOPED_TRACE(seed);
+    TestJob job = three_epochs();
+    job.windows = 14;
+    job.arithmetic = seed % 2 == 0 ? engine::Arithmetic::exact : engine::Arithmetic::f32;
+    const route::RouteTable table = random_table(job, seed);
+    const Trained plain = trained(job, table);
+    job.codecs = {delta(8), direct(8)};
+    const Trained packed = trained(job, table);
+    ASSERT_EQ(packed.losses.size(), plain.losses.size());
+    for (std::size_t step = 0; step < plain.losses.size(); ++step)
+      EXPECT_NEAR(packed.losses[step], plain.losses[step], 0.02 * plain.losses[step]);
+    EXPECT_EQ(packed.full > 0, table.stage_count() > 1);
+  }
+}
+
+TEST(BoundaryCodec, AStepThatIsRepeatedForgetsItsFirstAttempt) {
+  TestJob job = three_epochs();
+  const Trained plain = trained(job, three_stages(job));
+  job.misfit_before = 3;  // in the second epoch
+  job.codecs = {delta(8), {}};
+  const Trained run = trained(job, three_stages(job));
+  EXPECT_GT(run.repeats, 0);
+  // A change that was added twice would be as far off as the weights have moved since the visit before.
+  for (std::size_t step = 0; step < 6; ++step) EXPECT_NEAR(run.losses[step], plain.losses[step], 2e-3 * plain.losses[step]);
+  EXPECT_EQ(run.packed, 4 * 4 * 3);
+}
+
+}  // namespace
+}  // namespace suanli::pool
