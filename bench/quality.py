@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What an arithmetic costs in quality: the same training in f32, bf16 and exact arithmetic, several seeds, validation losses paired.
+"""What an arithmetic costs in quality: the same training in f32, bf16 and exact arithmetic, several seeds, losses paired.
 
     bench/quality.py --runs runs/quality
     bench/quality.py --runs runs/quality --report --json

@@ -199,7 +199,8 @@ TEST(Codec, BothEndsStayEqualOverManyVisits) {
   }
 }
 
-// Of normal numbers to nearest behind the transform: the error of the best even levels (Max 1960), not of levels up to the largest.
+// Of normal numbers to nearest behind the transform: the error of the best even levels (Max 1960), not that of levels up to
+// the largest.
 TEST(Codec, TheScaleClipsWhereThatLosesLess) {
   const std::map<int, double> most = {{2, 0.36}, {3, 0.20}, {4, 0.11}};
   for (const auto& [bits, error] : most) {

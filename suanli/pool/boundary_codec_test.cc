@@ -9,7 +9,9 @@ namespace {
 using graph::Codec;
 
 Codec delta(int bits) { return {.kind = Codec::Kind::delta, .bits = bits, .tile = 16}; }
-Codec direct(int bits) { return {.kind = Codec::Kind::direct, .bits = bits, .tile = 16, .rounding = Codec::Rounding::stochastic}; }
+Codec direct(int bits) {
+  return {.kind = Codec::Kind::direct, .bits = bits, .tile = 16, .rounding = Codec::Rounding::stochastic};
+}
 
 // Three stages; each of 12 samples comes once in an epoch of 2 steps of 3 micro-batches.
 TestJob three_epochs() {
@@ -72,7 +74,8 @@ TEST(BoundaryCodec, LessCrosses) {
   const std::int64_t packed = of_last_step();
   const std::int64_t elements = 2 * 3 * kBatch * job.model.context * job.model.width;
   const std::int64_t marks = 2 * 2 * 3 * kBatch * 40;
-  EXPECT_EQ(plain - packed, elements * 4 - elements / 2 - elements / 16 * 2 + elements * 4 - elements - elements / 16 * 2 - marks);
+  const std::int64_t scales = elements / 16 * 2;
+  EXPECT_EQ(plain - packed, (elements * 4 - elements / 2 - scales) + (elements * 4 - elements - scales) - marks);
 }
 
 // The same cuts and no replicas: what crosses does not depend on the order of the works.

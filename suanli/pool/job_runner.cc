@@ -103,14 +103,13 @@ Result<data::Sampler> sampler_of(const protocol::Assign& assign, const train::Jo
 
 namespace {
 
-// Room for the buffers of a job, whose samples come again after an epoch of so many.
-train::ActivationStore::Options buffer_options(const JobNeeds& needs, const train::JobConfig& job, std::uint64_t epoch) {
+// Room for the buffers of a job. None gives way to another: what both ends have told each other to be kept must still be there.
+train::ActivationStore::Options buffer_options(const JobNeeds& needs, const train::JobConfig& job) {
   train::ActivationStore::Options options;
   options.memory = Bytes(static_cast<std::int64_t>(job.codec.memory));
   if (needs.memory_limit > Bytes(0)) options.memory = std::min(options.memory, needs.memory_limit / kBufferShare);
   options.disk = Bytes(static_cast<std::int64_t>(job.codec.disk));
   options.folder = needs.folder;
-  options.stale_after = 2 * epoch;
   return options;
 }
 
@@ -160,9 +159,7 @@ Result<std::shared_ptr<JobRunner::Job>> JobRunner::make_job(JobNeeds needs, std:
   Bytes memory_limit = needs.memory_limit;
   if (codecs.forward.receiver_has_buffer()) {
     SUANLI_ASSIGN_OR_RETURN(const data::Sampler sampler, sampler_of(assign, job->config));
-    // Each sample at both ends of the stage.
-    const auto samples_of_epoch = 2 * static_cast<std::uint64_t>(sampler.windows());
-    sample_buffers = buffer_options(needs, job->config, samples_of_epoch);
+    sample_buffers = buffer_options(needs, job->config);
     if (memory_limit > Bytes(0)) memory_limit -= sample_buffers.memory;
     samples = [sampler, rows = job->config.train.batch](std::int64_t step, std::int64_t micro_batch) {
       std::vector<std::int64_t> windows;

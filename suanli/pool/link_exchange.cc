@@ -119,8 +119,11 @@ Status LinkExchange::send(WorkerIndex to, const Label& label, std::vector<std::b
 Status LinkExchange::wait_for_sends(std::size_t most) {
   {
     std::unique_lock lock(state_->mutex);
-    const auto open = [&] { return std::ranges::count_if(state_->sends, [](const auto& each) { return each.second.is_counted; }); };
-    state_->changed.wait(lock, [&] { return state_->failure || static_cast<std::size_t>(open()) <= most; });
+    const auto open = [&] {
+      return static_cast<std::size_t>(
+          std::ranges::count_if(state_->sends, [](const auto& each) { return each.second.is_counted; }));
+    };
+    state_->changed.wait(lock, [&] { return state_->failure || open() <= most; });
     if (!state_->failure) return {};
   }
   return end();

@@ -184,6 +184,11 @@ bool PoolServer::hold(const std::string& peer, const protocol::ToCoordinator& me
   Job& job = found->second;
   const bool waits = job.saving && prepared->step > *job.saving && job.recorder->dates().is_collected(prepared->step);
   if (!waits || job.released == prepared->step) return false;
+  // What no worker of the job can honestly say now is for the machine to judge.
+  const auto view = machine_->job(prepared->job);
+  const bool is_member = view && std::ranges::find(view->workers, peer) != view->workers.end();
+  const bool is_held = std::ranges::any_of(job.held, [&](const auto& each) { return each.first == peer; });
+  if (!is_member || is_held || prepared->step > view->committed_step + 2) return false;
   job.ready_since = now().now;
   if (job.held.empty()) job.held_since = job.ready_since;
   job.held.emplace_back(peer, *prepared);
@@ -357,6 +362,9 @@ void PoolServer::collect(const protocol::CollectState& what) {
       return recorder->save(what.step);
     };
     Status saved = save();
+    // Another holder's may be tried next, for which all of the layout must be there.
+    if (!saved && !lost.empty())
+      if (const auto fits = layout.fit(recorder->state()); !fits) saved = tl::unexpected(fits.error());
     loop_.post([this, job = what.job, step = what.step, saved = std::move(saved)] {
       const auto found = jobs_.find(job);
       if (!saved && found != jobs_.end()) found->second.recorder->warn(saved.error());
@@ -374,7 +382,9 @@ Result<std::vector<SharedBytes>> PoolServer::give(const std::string& peer, const
   if (!view || view->epoch != request.epoch || std::ranges::find(view->workers, peer) == view->workers.end())
     return suanli::fail(ErrorCode::unauthorised, "this worker has no part in the job", "job " + request.job,
                         "wait to be given one");
-  if (found == jobs_.end() || !found->second.layout || found->second.recorder->steps_done() != request.step)
+  // Later the state changes beside this thread, and nobody who is honest asks.
+  if (found == jobs_.end() || !found->second.layout || view->state != protocol::JobState::preparing ||
+      found->second.recorder->steps_done() != request.step)
     return suanli::fail(ErrorCode::not_found, "the state of step " + std::to_string(request.step) + " is not kept here",
                         "job " + request.job, "ask for the job's newest snapshot");
   std::vector<SharedBytes> tensors;

@@ -27,6 +27,7 @@ bool says_kept(std::span<const std::byte> mark) {
 Result<SampleBuffers> SampleBuffers::create(train::ActivationStore::Options options, Samples samples,
                                             std::vector<BoundaryRoute> routes, std::int64_t micro_batches, std::uint64_t epoch,
                                             Exchange& exchange) {
+  SUANLI_CHECK(options.stale_after == 0);
   SUANLI_ASSIGN_OR_RETURN(train::ActivationStore store, train::ActivationStore::create(std::move(options)));
   // Both ends tell in the order of values and micro-batches.
   std::ranges::sort(routes, {}, [](const BoundaryRoute& route) { return std::pair(route.end.value, route.micro_batch); });
@@ -110,9 +111,12 @@ Status SampleBuffers::commit() {
     ++(*found ? packed_ : full_);
     const std::vector<std::int64_t> samples = samples_(step_, micro_batch);
     const std::size_t size = bytes.size() / samples.size();
-    for (std::size_t row = 0; row < samples.size(); ++row)
-      SUANLI_RETURN_IF_ERROR(store_.put(key_of(end, samples[row]), static_cast<std::uint64_t>(step_) + 1,
-                                        std::span(bytes).subspan(row * size, size)));
+    for (std::size_t row = 0; row < samples.size(); ++row) {
+      const auto kept = store_.put(key_of(end, samples[row]), static_cast<std::uint64_t>(step_) + 1,
+                                   std::span(bytes).subspan(row * size, size));
+      // On a full disk as in a full store: the sample crosses in full next time.
+      if (!kept && kept.error().code != ErrorCode::no_space) return tl::unexpected(kept.error());
+    }
   }
   noted_.clear();
   return {};

@@ -48,7 +48,8 @@ class SampleBuffers {
   // The samples of a micro-batch, one for each row; a pure function that all workers share.
   using Samples = std::function<std::vector<std::int64_t>(std::int64_t step, std::int64_t micro_batch)>;
 
-  // `routes` are this worker's, of every step. `exchange` outlives the buffers. Errors: those of making the spill file.
+  // `routes` are this worker's, of every step. Nothing may give way in the store (stale_after 0): marks are told before they are
+  // used. `exchange` outlives the buffers. Errors: those of making the spill file.
   static Result<SampleBuffers> create(train::ActivationStore::Options options, Samples samples, std::vector<BoundaryRoute> routes,
                                       std::int64_t micro_batches, std::uint64_t epoch, Exchange& exchange);
 

@@ -66,9 +66,9 @@ Status StageRunner::make_sample_buffers() {
   }
   if (routes.empty()) return {};
   SUANLI_CHECK(job_.samples != nullptr);
-  SUANLI_ASSIGN_OR_RETURN(SampleBuffers buffers,
-                          SampleBuffers::create(job_.sample_buffers, job_.samples, std::move(routes),
-                                                static_cast<std::int64_t>(job_.table.routes.size()), job_.table.epoch, exchange_));
+  const auto micro_batches = static_cast<std::int64_t>(job_.table.routes.size());
+  SUANLI_ASSIGN_OR_RETURN(SampleBuffers buffers, SampleBuffers::create(job_.sample_buffers, job_.samples, std::move(routes),
+                                                                       micro_batches, job_.table.epoch, exchange_));
   sample_buffers_.emplace(std::move(buffers));
   return {};
 }

@@ -35,7 +35,8 @@ struct TestJob {
 
   std::vector<std::int64_t> samples(std::int64_t step, std::int64_t micro_batch) const {
     std::vector<std::int64_t> rows;
-    for (std::int64_t row = 0; row < kBatch; ++row) rows.push_back(((step * micro_batches + micro_batch) * kBatch + row) % windows);
+    const std::int64_t first = (step * micro_batches + micro_batch) * kBatch;
+    for (std::int64_t row = 0; row < kBatch; ++row) rows.push_back((first + row) % windows);
     return rows;
   }
 
@@ -56,7 +57,8 @@ class Inputs {
     for (const std::int64_t sample : job_.samples(step, micro_batch)) {
       const Philox random(7, Stream::test, static_cast<std::uint64_t>(sample));
       const auto token = [&](std::int64_t i) {
-        return static_cast<std::int32_t>(random.below(static_cast<std::uint64_t>(job_.model.vocab), static_cast<std::uint64_t>(i)));
+        const auto vocab = static_cast<std::uint64_t>(job_.model.vocab);
+        return static_cast<std::int32_t>(random.below(vocab, static_cast<std::uint64_t>(i)));
       };
       for (std::int64_t i = 0; i < job_.model.context; ++i) tokens_.push_back(token(2 * i)), targets_.push_back(token(2 * i + 1));
     }
@@ -130,8 +132,8 @@ inline Trained train_alone(const TestJob& job) {
 }
 
 // The state of one machine from those of all workers.
-inline Status collect(const TestJob& job, const route::RouteTable& table, const std::vector<std::unique_ptr<StageRunner>>& runners,
-               StateBytes& bytes_of) {
+inline Status collect(const TestJob& job, const route::RouteTable& table,
+                      const std::vector<std::unique_ptr<StageRunner>>& runners, StateBytes& bytes_of) {
   const graph::Graph graph = job.graph();
   const bool is_exact = job.arithmetic == engine::Arithmetic::exact;
   SUANLI_ASSIGN_OR_RETURN(const StateLayout layout, StateLayout::create(graph, table.placement.cut, is_exact));
@@ -236,8 +238,8 @@ inline Result<Trained> train_together(const TestJob& job, const route::RouteTabl
 }
 
 // All forwards, then all backwards, the same everywhere.
-inline route::RouteTable all_forwards_first(const TestJob& job, std::vector<int> cuts, std::vector<std::vector<WorkerIndex>> stages,
-                                     std::uint64_t seed) {
+inline route::RouteTable all_forwards_first(const TestJob& job, std::vector<int> cuts,
+                                            std::vector<std::vector<WorkerIndex>> stages, std::uint64_t seed) {
   route::RouteTable table;
   table.placement = {{std::move(cuts)}, std::move(stages)};
   WorkerIndex workers = 0;

@@ -243,6 +243,7 @@ TEST(Job, ChecksWhatNoSingleKeyShows) {
   refused(exact, "'codec.weights' is ef4, but the sums of exact arithmetic are whole numbers");
   refused([](JobConfig& job) { job.local.inner_steps = 4, job.local.delay = 4; }, "[local]: delay is 4");
   refused([](JobConfig& job) { job.local.inner_steps = 4, job.local.fragments = 5; }, "fragments is 5");
+  refused([](JobConfig& job) { job.local.inner_steps = job.train.steps, job.local.delay = 1; }, "first outer step after step");
   exact(good);
   good.local.inner_steps = 4;
   EXPECT_TRUE(check_job(good, "job.toml")) << "what lanes have moved is f32";
