@@ -21,7 +21,7 @@ class CliCodec : public CommandTest {
   }
   Words words_of(const std::string& run, const Words& sets) {
     Words words = {"train", "job.toml", "--run", run, "--on", "local:2", "--quiet"};
-    for (const char* set : {"pool.stages=2", "train.micro_batches=3", "eval.every=0", "checkpoint.every=0", "train.dtype=f32"})
+    for (const char* set : {"pool.split=1,1", "train.micro_batches=3", "eval.every=0", "checkpoint.every=0", "train.dtype=f32"})
       words.insert(words.end(), {"--set", set});
     for (const std::string& set : sets) words.insert(words.end(), {"--set", set});
     return words;
@@ -73,7 +73,7 @@ TEST_F(CliCodec, WrongValuesAreRefusedByName) {
   const Ended bits = run(words_of("r", {"codec.forward=aq5"}));
   EXPECT_NE(bits.code, 0);
   EXPECT_THAT(bits.err, AllOf(HasSubstr("codec.forward"), HasSubstr("aq5"), HasSubstr("aq4")));
-  const Ended stages = run(words_of("s", {"pool.stages=7"}));
+  const Ended stages = run(words_of("s", {"pool.split=", "pool.stages=7"}));
   EXPECT_NE(stages.code, 0);
   EXPECT_THAT(stages.err, AllOf(HasSubstr("7 stages are asked for; 2 workers are there"), HasSubstr("pool.stages")));
 }

@@ -201,7 +201,9 @@ TEST_F(CliPool, AKilledReplicaCostsTheStepInFlightAlone) {
     return words;
   };
   ASSERT_EQ(run(with({"train", "job.toml", "--run", "alone", "--quiet"})).code, 0);
-  const std::string id = detach("run", settings);
+  Words both = settings;
+  both.insert(both.end(), {"--set", "pool.stages=1", "--set", "pool.replicas=2"});
+  const std::string id = detach("run", both);
   ASSERT_TRUE(becomes([&] { return job(id)["step"] >= 3; })) << job(id).dump();
   ASSERT_THAT(job(id)["placement"].get<std::string>(), testing::StartsWith("1 stage: ")) << "both hold it";
   ASSERT_EQ(job(id)["workers"].size(), 2u);
@@ -216,7 +218,7 @@ TEST_F(CliPool, AKilledReplicaCostsTheStepInFlightAlone) {
   EXPECT_THAT(ended["error"]["message"].get<std::string>(), HasSubstr("the state after step " + step + " is saved"));
   EXPECT_THAT(run({"ckpt", "list", "run"}).out, HasSubstr(step));
 
-  const Ended resumed = run({"train", "run", "--on", "p", "--resume", "--quiet"});
+  const Ended resumed = run({"train", "run", "--on", "p", "--resume", "--quiet", "--set", "pool.replicas=0"});
   ASSERT_EQ(resumed.code, 0) << resumed.err;
   EXPECT_EQ(job("job-2")["first_step"], ended["step"].get<int>() + 1);
   EXPECT_EQ(run({"digest", "run", "--json"}).json()["root"], run({"digest", "alone", "--json"}).json()["root"]);

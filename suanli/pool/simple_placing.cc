@@ -36,6 +36,18 @@ Bytes memory_for_stages(Bytes memory, const train::JobCodecs& codecs) {
   return codecs.forward.receiver_has_buffer() ? memory - memory / kBufferShare : memory;
 }
 
+// Block 0 makes the embeddings; the last one stands behind the transformer blocks.
+void only_cuts_of(const std::vector<std::int64_t>& split, route::Demand& demand) {
+  std::vector<bool> wanted(demand.legal_cut.size(), false);
+  std::size_t last = 0;
+  for (std::size_t s = 0; s + 1 < split.size(); ++s) {
+    last += static_cast<std::size_t>(split[s]);
+    wanted[last] = demand.legal_cut[last];
+  }
+  demand.legal_cut = std::move(wanted);
+  demand.stages = split.size();
+}
+
 std::string describe(const route::Placed& placed, const std::vector<protocol::WorkerFacts>& workers) {
   std::string text;
   const auto& stages = placed.table.placement.stages;
@@ -64,6 +76,8 @@ Result<protocol::Placed> SimplePlacing::place(const protocol::JobRequest& job, p
   demand.legal_cut = route::legal_cuts(graph);
   demand.micro_batches = graph.micro_batches();
   demand.stages = static_cast<std::size_t>(config.pool.stages);
+  demand.replicas = static_cast<std::size_t>(config.pool.replicas);
+  if (const std::vector<std::int64_t> split = train::split_of(config); !split.empty()) only_cuts_of(split, demand);
   const train::JobCodecs codecs = train::codecs_of(config);
   for (route::BlockCost& block : demand.blocks) {
     block.forward_out = scaled(block.forward_out, part_that_crosses(codecs.forward));

@@ -56,6 +56,16 @@ Status check_demand(const Demand& demand) {
                     " workers are there, and the job can be cut into " +
                     std::to_string(1 + std::ranges::count(demand.legal_cut, true)),
                 "placement", "set pool.stages to at most " + std::to_string(most) + ", or to 0");
+  const std::size_t there = std::max<std::size_t>(demand.stages, 1), workers = demand.workers.size();
+  if (demand.replicas > workers / there || static_cast<std::int64_t>(demand.replicas) > demand.micro_batches)
+    return fail(ErrorCode::config,
+                std::to_string(demand.replicas) + " replicas of " +
+                    (there == 1 ? "a stage" : "each of " + std::to_string(there) + " stages") + " are asked for; " +
+                    std::to_string(workers) + " workers and " + std::to_string(demand.micro_batches) +
+                    " micro-batches are there",
+                "placement",
+                "set pool.replicas to at most " +
+                    std::to_string(std::min(static_cast<std::int64_t>(workers / there), demand.micro_batches)) + ", or to 0");
   return {};
 }
 
@@ -76,7 +86,7 @@ class Search {
     for (const Group& row : rows_to_try(cost_, demand_, near_)) {
       if (cost_.cells() > kRowCells) break;
       for (const std::vector<Group>& groups : splits(row, demand_, cost_.block_count())) try_groups(groups);
-      if (demand_.lanes) try_lanes(row);
+      if (demand_.lanes || demand_.replicas != 0) try_equal_groups(row);
     }
     if (drafts_.empty()) try_chains();
     if (drafts_.empty()) return too_small();
@@ -93,11 +103,13 @@ class Search {
   }
 
  private:
-  // Of each length: runs of the row, so near workers, are lanes.
-  void try_lanes(const Group& row) {
+  // Of each number of stages: runs of the row, so near workers, are lanes.
+  void try_equal_groups(const Group& row) {
     for (std::size_t stages = 1; stages <= std::min(row.size(), cost_.block_count()); ++stages) {
       std::vector<Group> groups(stages);
-      const std::size_t lanes = std::min(row.size() / stages, static_cast<std::size_t>(demand_.micro_batches));
+      const std::size_t most = std::min(row.size() / stages, static_cast<std::size_t>(demand_.micro_batches));
+      const std::size_t lanes = demand_.replicas == 0 ? most : demand_.replicas;
+      if (lanes > most) continue;
       for (std::size_t i = 0; i < lanes * stages; ++i) groups[i % stages].push_back(row[i]);
       try_groups(groups);
     }
@@ -114,6 +126,8 @@ class Search {
     if (demand_.stages != 0 && groups.size() != demand_.stages) return {};
     std::optional<Draft> best;
     if (demand_.lanes && !are_lanes(groups)) return best;
+    const auto replicas_differ = [&](const Group& group) { return group.size() != demand_.replicas; };
+    if (demand_.replicas != 0 && std::ranges::any_of(groups, replicas_differ)) return best;
     for (bool full_slots : {true, false}) {
       std::optional<Draft> draft = cost_.cut(groups, full_slots);
       if (!draft) continue;
@@ -294,7 +308,15 @@ class Search {
 
 Result<Placed> BalancedPlacer::place(const Demand& demand) const {
   SUANLI_RETURN_IF_ERROR(check_demand(demand));
-  return Search(demand).run();
+  Result<Placed> placed = Search(demand).run();
+  if (placed || placed.error().code != ErrorCode::no_memory || (demand.stages == 0 && demand.replicas == 0)) return placed;
+  Demand free = demand;
+  free.stages = free.replicas = 0;
+  if (!Search(free).run()) return placed;
+  return fail(ErrorCode::no_memory,
+              "the workers' memory holds the job, but not with pool.stages = " + std::to_string(demand.stages) +
+                  " and pool.replicas = " + std::to_string(demand.replicas),
+              "placement", "leave pool.stages, pool.replicas and pool.split to the placer, or ask for more stages");
 }
 
 }  // namespace suanli::route

@@ -54,6 +54,7 @@ struct Demand {
   std::vector<WorkerPower> workers;
   std::function<LineSpeed(WorkerIndex from, WorkerIndex to)> line = {};  // empty: no delay, no limit
   std::size_t stages = 0;  // so many and no others; 0: as many as make the step short
+  std::size_t replicas = 0;  // of every stage; 0: as many as make the step short
   bool lanes = false;  // as in ScheduleOptions; lanes exchange no gradients
 };
 

@@ -331,6 +331,46 @@ TEST(BalancedPlacer, MakesSoManyStagesAsAreAskedFor) {
   }
 }
 
+TEST(BalancedPlacer, MakesSoManyReplicasAsAreAskedFor) {
+  for (const std::size_t workers : {4, 9, 40}) {
+    // A line over which nobody would exchange gradients unasked.
+    Demand demand = even_demand(24, 8, std::vector<double>(workers, 100));
+    demand.line = [](WorkerIndex, WorkerIndex) { return LineSpeed{Seconds(10), BytesPerSecond(1e3)}; };
+    for (demand.stages = 0; demand.stages <= 2; ++demand.stages) {
+      for (demand.replicas = 1; demand.replicas <= std::min<std::size_t>(workers / std::max<std::size_t>(demand.stages, 1), 8);
+           ++demand.replicas) {
+        SCOPED_TRACE(std::to_string(workers) + " workers, " + std::to_string(demand.replicas) + " replicas");
+        const Placed placed = must_place(demand);
+        for (const auto& holders : placed.table.placement.stages) EXPECT_EQ(holders.size(), demand.replicas);
+        EXPECT_TRUE(demand.stages == 0 || placed.table.stage_count() == demand.stages);
+        expect_sound(placed, demand);
+      }
+    }
+  }
+}
+
+TEST(BalancedPlacer, SaysWhichWishesAreNotPossible) {
+  Demand demand = even_demand(6, 3, {1, 1, 1, 1});
+  demand.stages = 2;
+  demand.replicas = 3;
+  const auto too_many = BalancedPlacer().place(demand);
+  ASSERT_FALSE(too_many);
+  EXPECT_THAT(too_many.error().message, HasSubstr("3 replicas of each of 2 stages are asked for; 4 workers and 3 micro-batches"));
+  EXPECT_THAT(too_many.error().next_step, HasSubstr("pool.replicas to at most 2"));
+  for (WorkerPower& worker : demand.workers) worker.memory = Bytes(1);
+  for (BlockCost& block : demand.blocks) {
+    block = BlockCost();
+    block.forward = block.backward = Flops(1);
+  }
+  demand.blocks[0].state = demand.blocks[5].state = Bytes(1);
+  demand.stages = 1;
+  demand.replicas = 0;
+  const auto too_small = BalancedPlacer().place(demand);
+  ASSERT_FALSE(too_small);
+  EXPECT_EQ(too_small.error().code, ErrorCode::no_memory);
+  EXPECT_THAT(too_small.error().message, HasSubstr("holds the job, but not with pool.stages = 1 and pool.replicas = 0"));
+}
+
 TEST(BalancedPlacer, SaysHowManyStagesArePossible) {
   Demand demand = even_demand(3, 2, {1, 1, 1, 1});
   demand.stages = 4;

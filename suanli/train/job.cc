@@ -165,6 +165,21 @@ Status check_source(const std::string& url, const std::string& place) {
   return {};
 }
 
+// Nothing if the text is no such list.
+std::vector<std::int64_t> split_of_text(std::string_view text) {
+  std::vector<std::int64_t> split;
+  for (std::size_t at = 0; at <= text.size();) {
+    const std::size_t comma = std::min(text.find(',', at), text.size());
+    const char* end = text.data() + comma;
+    std::int64_t layers = 0;
+    const auto parsed = std::from_chars(text.data() + at, end, layers);
+    if (parsed.ec != std::errc() || parsed.ptr != end || layers < 1) return {};
+    split.push_back(layers);
+    at = comma + 1;
+  }
+  return split;
+}
+
 Result<fs::path> absolute_path(const std::string& path) {
   std::error_code error;
   const fs::path absolute = fs::absolute(path, error);
@@ -217,6 +232,10 @@ Status apply_override(JobConfig& job, std::string_view override_text) {
   return status;
 }
 
+std::vector<std::int64_t> split_of(const JobConfig& job) {
+  return job.pool.split.empty() ? std::vector<std::int64_t>() : split_of_text(job.pool.split);
+}
+
 Status check_job(const JobConfig& job, const std::string& place) {
   const auto wrong = [&](std::string message, std::string next_step) {
     return fail(ErrorCode::config, std::move(message), place, std::move(next_step));
@@ -233,6 +252,20 @@ Status check_job(const JobConfig& job, const std::string& place) {
     return wrong("'train.warmup_steps' is " + std::to_string(job.train.warmup_steps) +
                      ", more than the " + std::to_string(job.train.steps) + " of 'train.steps'",
                  "shorten the warm-up or train longer");
+  if (!job.pool.split.empty()) {
+    const std::vector<std::int64_t> split = split_of(job);
+    const std::int64_t too_many = job.model.layers + 1;
+    std::int64_t layers = 0;
+    for (const std::int64_t each : split) layers = std::min(layers + std::min(each, too_many), too_many);
+    if (layers != job.model.layers)
+      return wrong("'pool.split' is '" + printable(job.pool.split) + "', which does not share out the " +
+                       format_count(job.model.layers) + " of 'model.layers'",
+                   "write the transformer blocks of each stage, each at least 1, with commas between them, or leave it empty");
+    if (job.pool.stages != 0 && job.pool.stages != static_cast<std::int64_t>(split.size()))
+      return wrong("'pool.stages' is " + std::to_string(job.pool.stages) + ", but 'pool.split' has " +
+                       std::to_string(split.size()),
+                   "leave 'pool.stages' at 0, or correct one of them");
+  }
   if (job.local.inner_steps > 0) {
     if (const Status local = check(local_steps_of(job)); !local)
       return wrong("[local]: " + local.error().message, "correct the key, or set 'local.inner_steps' to 0");

@@ -53,6 +53,8 @@ struct JobConfig {
   } train;
   struct Pool {
     std::int64_t stages = 0;
+    std::int64_t replicas = 0;
+    std::string split;
     bool operator==(const Pool&) const = default;
   } pool;
   struct Codec {
@@ -115,6 +117,8 @@ inline constexpr std::int64_t kMaxJobBytes = std::int64_t{1} << 20;
 
 // What no single key shows: heads divide width, a path is given, and the like (code config).
 // `place` names the file.
+// Transformer blocks of each stage as pool.split says; empty if it is, or if it is no such list (which check_job() refuses).
+std::vector<std::int64_t> split_of(const JobConfig& job);
 [[nodiscard]] Status check_job(const JobConfig& job, const std::string& place);
 
 // File, overrides, paths and checks. Without run.dir, the run folder is "NAME.run" beside

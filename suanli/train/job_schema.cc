@@ -74,6 +74,11 @@ std::vector<Key> make_keys() {
 
       {"pool", "stages", IntegerKey{FIELD(pool.stages), 0, 1'002},
        "On a pool: stages of the pipeline. 0: as many as make the step short."},
+      {"pool", "replicas", IntegerKey{FIELD(pool.replicas), 0, 1'024},
+       "On a pool: workers of each stage. 0: as many as make the step short, not of each the same."},
+      {"pool", "split", TextKey{FIELD(pool.split)},
+       "On a pool: transformer blocks of each stage, such as \"4,4,2\"; then a run with codecs has the same bits again. "
+       "Empty: cut by the workers' speed and memory."},
 
       {"codec", "forward", ChoiceKey{FIELD(codec.forward), forward_codec_names()},
        "On a pool: how activations cross from stage to stage. aqN: AQ-SGD, the change since the sample's last visit in N bits an "

@@ -244,6 +244,14 @@ TEST(Job, ChecksWhatNoSingleKeyShows) {
   refused([](JobConfig& job) { job.local.inner_steps = 4, job.local.delay = 4; }, "[local]: delay is 4");
   refused([](JobConfig& job) { job.local.inner_steps = 4, job.local.fragments = 5; }, "fragments is 5");
   refused([](JobConfig& job) { job.local.inner_steps = job.train.steps, job.local.delay = 1; }, "first outer step after step");
+  refused([](JobConfig& job) { job.pool.split = "3,,3"; }, "'pool.split' is '3,,3'");
+  refused([](JobConfig& job) { job.pool.split = "6,-1,1"; }, "does not share out the 6");
+  refused([](JobConfig& job) { job.pool.split = "3,2"; }, "does not share out the 6");
+  refused([](JobConfig& job) { job.pool.split = "9223372036854775807,9223372036854775807"; }, "does not share out the 6");
+  refused([](JobConfig& job) { job.pool.split = "3,3", job.pool.stages = 3; }, "'pool.stages' is 3, but 'pool.split' has 2");
+  good.pool.split = "3,1,2";
+  EXPECT_TRUE(check_job(good, "job.toml"));
+  EXPECT_EQ(split_of(good), (std::vector<std::int64_t>{3, 1, 2}));
   exact(good);
   good.local.inner_steps = 4;
   EXPECT_TRUE(check_job(good, "job.toml")) << "what lanes have moved is f32";
