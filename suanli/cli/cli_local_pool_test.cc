@@ -51,6 +51,24 @@ TEST_F(CliLocalPool, EndsWithTheBitsOfOneMachine) {
   EXPECT_EQ(eval.code, 0) << eval.err;
 }
 
+TEST_F(CliLocalPool, BeginsWithTheWeightsOfAnotherRun) {
+  ASSERT_EQ(run(words_of("base", {"--quiet"})).code, 0);
+  const auto tune = [&](const std::string& name, const Words& more) {
+    Words words = words_of(name, {"--quiet", "--set", "train.init=base", "--set", "train.seed=7"});
+    words.insert(words.end(), more.begin(), more.end());
+    const Ended ended = run(words);
+    EXPECT_EQ(ended.code, 0) << ended.err;
+  };
+  tune("alone", {});
+  tune("pool", {"--on", "local:2"});
+  EXPECT_EQ(root_of("pool"), root_of("alone"));
+  const Ended replayed = run({"replay", "alone"});
+  EXPECT_EQ(replayed.code, 0) << replayed.err;
+  const Ended none = run(words_of("none", {"--set", "train.init=nowhere", "--on", "local:2"}));
+  EXPECT_NE(none.code, 0);
+  EXPECT_THAT(none.err, AllOf(HasSubstr("train.init"), HasSubstr("nowhere")));
+}
+
 TEST_F(CliLocalPool, SlowLinesChangeTheTimeAndNotTheResult) {
   put(folder_ / "lines.toml",
       "[[place]]\nname = \"here\"\n[[place]]\nname = \"there\"\n[[link]]\ndelay = \"5ms\"\nrate = \"50 Mbit/s\"\n");

@@ -408,7 +408,7 @@ Result<protocol::JobId> PoolServer::submit(std::shared_ptr<RunRecorder> recorder
     request.job_file = train::print_job(job);
     request.dataset = data::print_dataset(recorder->dataset().info());
     request.last_step = job.train.steps;
-    if (recorder->steps_done() > 0) request.from_snapshot = recorder->steps_done();
+    if (recorder->steps_done() > 0 || !job.train.init.empty()) request.from_snapshot = recorder->steps_done();
     request.snapshot_every = recorder->dates().every();
     request.least_workers = least_workers;
     jobs_[request.id].recorder = recorder;

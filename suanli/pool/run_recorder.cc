@@ -11,6 +11,7 @@
 #include "suanli/pool/shard_urls.h"
 #include "suanli/pool/state_layout.h"
 #include "suanli/train/codecs.h"
+#include "suanli/train/initial_weights.h"
 #include "suanli/train/schedule.h"
 #include "suanli/train/state_digest.h"
 
@@ -101,6 +102,9 @@ Result<std::unique_ptr<RunRecorder>> RunRecorder::create(const train::JobConfig&
         for (const Error& damage : restored.damages) options.observer->on_warning(damage);
     }
   }
+  if (self.meta_.step == 0)
+    SUANLI_RETURN_IF_ERROR(
+        train::load_initial_weights(self.job_, self.graph_, self.dataset_->info().tokenizer, *self.state_));
   self.meta_.graph = graph;
   self.meta_.dataset = dataset;
   self.meta_.seed = static_cast<std::uint64_t>(self.job_.train.seed);

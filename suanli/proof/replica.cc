@@ -9,6 +9,7 @@
 #include "suanli/engine/cpu/exact/token_sum.h"
 #include "suanli/graph/digest.h"
 #include "suanli/proof/output_watch.h"
+#include "suanli/train/initial_weights.h"
 #include "suanli/train/run_folder.h"
 #include "suanli/train/snapshots.h"
 #include "suanli/train/state_digest.h"
@@ -68,6 +69,8 @@ Status Replica::restore(std::int64_t step) {
   figures_.reset();
   if (step == 0) {
     SUANLI_RETURN_IF_ERROR(setup_->state->reinitialize(setup_->graph, static_cast<std::uint64_t>(setup_->job.train.seed)));
+    SUANLI_RETURN_IF_ERROR(
+        train::load_initial_weights(setup_->job, setup_->graph, setup_->dataset.info().tokenizer, *setup_->state));
     if (engine::State::Tensor* exponents = setup_->state->find(engine::kExponents)) {
       const std::vector<std::int32_t> none(static_cast<std::size_t>(exponents->type.elements()), engine::exact::kNoExponent);
       SUANLI_RETURN_IF_ERROR(setup_->state->write(engine::kExponents, std::as_bytes(std::span(none))));

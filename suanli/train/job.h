@@ -48,6 +48,7 @@ struct JobConfig {
     double eps = 1e-8;
     double clip_norm = 1.0;
     std::int64_t seed = 1;
+    std::string init;
     std::string dtype = "auto";
     bool operator==(const Train&) const = default;
   } train;
@@ -117,9 +118,10 @@ inline constexpr std::int64_t kMaxJobBytes = std::int64_t{1} << 20;
 
 // What no single key shows: heads divide width, a path is given, and the like (code config).
 // `place` names the file.
+[[nodiscard]] Status check_job(const JobConfig& job, const std::string& place);
+
 // Transformer blocks of each stage as pool.split says; empty if it is, or if it is no such list (which check_job() refuses).
 std::vector<std::int64_t> split_of(const JobConfig& job);
-[[nodiscard]] Status check_job(const JobConfig& job, const std::string& place);
 
 // File, overrides, paths and checks. Without run.dir, the run folder is "NAME.run" beside
 // NAME.toml.

@@ -65,6 +65,10 @@ std::vector<Key> make_keys() {
        kFixed},
       {"train", "seed", IntegerKey{FIELD(train.seed), 0, kMostInteger},
        "Names the initial weights and the order of the samples.", kFixed},
+      {"train", "init", TextKey{FIELD(train.init), true},
+       "Folder of a run whose newest checkpoint gives the initial weights (fine-tuning); its [model] must be the same. Empty: "
+       "drawn from the seed.",
+       kFixed},
       {"train", "dtype", ChoiceKey{FIELD(train.dtype), {"auto", "f32", "bf16", "exact"}},
        "Arithmetic of matrix products; bf16 accumulates in f32 and keeps f32 weights. exact: every "
        "bit of the weights is the same on every CPU and instruction set, with any number of threads "

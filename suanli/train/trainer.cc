@@ -9,6 +9,7 @@
 #include "suanli/graph/digest.h"
 #include "suanli/meter/budget.h"
 #include "suanli/meter/peak.h"
+#include "suanli/train/initial_weights.h"
 #include "suanli/train/job_schema.h"
 #include "suanli/train/metrics.h"
 #include "suanli/train/run_folder.h"
@@ -125,6 +126,8 @@ Result<Restored> starting_point(bool resume, const checkpoint::Tier& tier, Setup
                                paths.folder, ""});
     }
   }
+  if (start.meta.step == 0)
+    SUANLI_RETURN_IF_ERROR(load_initial_weights(setup.job, setup.graph, setup.dataset.info().tokenizer, *setup.state));
   start.meta.graph = graph;
   start.meta.dataset = setup.dataset.digest();
   start.meta.seed = static_cast<std::uint64_t>(setup.job.train.seed);
