@@ -86,7 +86,8 @@ std::vector<Key> make_keys() {
 
       {"codec", "forward", ChoiceKey{FIELD(codec.forward), forward_codec_names()},
        "On a pool: how activations cross from stage to stage. aqN: AQ-SGD, the change since the sample's last visit in N bits an "
-       "element, in full at the first (for data that is seen more than once). directN: N bits, nothing kept. none: f32."},
+       "element, in full at the first: for data that is seen more than once, at its best in fine-tuning (docs/benchmarks.md). "
+       "directN: N bits, nothing kept. none: f32."},
       {"codec", "backward", ChoiceKey{FIELD(codec.backward), backward_codec_names()},
        "On a pool: how gradients of activations cross back. directN: N bits an element, rounded at random so that the mean is "
        "right. none: f32."},
