@@ -69,6 +69,30 @@ TEST_F(CliCodec, TheirOperationsAreMetered) {
   EXPECT_THAT(meter.out, AllOf(HasSubstr("quantize_delta"), HasSubstr("dequantize_add"), HasSubstr("quantize_tiles_stochastic")));
 }
 
+// 216 samples come three times; of each worker's buffers a few have room.
+TEST_F(CliCodec, WhatHasNoRoomIsSaidOnceForEachWorker) {
+  const Ended ended = run(words_of("packed", {"codec.forward=aq4", "codec.memory=20000"}));
+  ASSERT_EQ(ended.code, 0) << ended.err;
+  EXPECT_EQ(steps_of("packed").size(), 18U);
+  int warnings = 0;
+  std::istringstream in(content_of(folder_ / "packed/metrics.jsonl"));
+  for (std::string line; std::getline(in, line);) {
+    const auto record = nlohmann::json::parse(line);
+    if (record["kind"] != "warning") continue;
+    ++warnings;
+    EXPECT_EQ(record["code"], "no_space");
+    EXPECT_THAT(record.dump(), AllOf(HasSubstr("cross in full"), HasSubstr("codec.memory"), HasSubstr("worker ")));
+  }
+  EXPECT_EQ(warnings, 2);
+}
+
+TEST_F(CliCodec, AJobThatDoesNotFitIsRefusedWithTheFigures) {
+  const Ended ended = run(words_of("small", {"codec.forward=aq4", "codec.backward=direct8", "run.memory_limit=400000"}));
+  EXPECT_NE(ended.code, 0);
+  EXPECT_THAT(ended.err, AllOf(HasSubstr("state and one micro-batch take"), HasSubstr("beside AQ-SGD's buffers"),
+                               HasSubstr("give every worker ")));
+}
+
 TEST_F(CliCodec, WrongValuesAreRefusedByName) {
   const Ended bits = run(words_of("r", {"codec.forward=aq5"}));
   EXPECT_NE(bits.code, 0);

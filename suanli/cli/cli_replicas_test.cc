@@ -53,6 +53,42 @@ TEST_F(CliReplicas, PackedGradientsTrainAndGoOn) {
   ASSERT_EQ(second.code, 0) << second.err;
   EXPECT_THAT(second.err, testing::Not(HasSubstr("lacks")));
   expect_trained("packed", 12);
+  // Error feedback and sums are metered.
+  const Ended meter = run({"meter", "packed", "--json"});
+  ASSERT_EQ(meter.code, 0) << meter.err;
+  EXPECT_THAT(meter.out, AllOf(HasSubstr("\"quantize_tiles\""), HasSubstr("\"dequantize_tiles\"")));
+  // One machine says where the run can go on.
+  const auto says_where = AllOf(HasSubstr("replica/0/error/"), HasSubstr("--on POOL"), HasSubstr("--on local:N"));
+  const Ended alone = run({"train", "packed", "--resume", "--set", "train.steps=14"});
+  EXPECT_NE(alone.code, 0);
+  EXPECT_THAT(alone.err, says_where);
+  const Ended replay = run({"replay", "packed", "--from", "8", "--steps", "1"});
+  EXPECT_NE(replay.code, 0);
+  EXPECT_THAT(replay.err, says_where);
+}
+
+// The newest snapshot is damaged: the run goes on from the one before, which knows nothing of replicas, and says so.
+TEST_F(CliReplicas, ADamagedSnapshotLeavesTheOneBefore) {
+  Words words = words_of("run", {"--set", "train.steps=4"});
+  words.back() = "train.steps=4";
+  words.insert(words.end(), {"--set", "pool.replicas=1"});
+  ASSERT_EQ(run(words).code, 0);
+  ASSERT_EQ(run({"train", "run", "--resume", "--on", "local:2", "--links", "lines.toml", "--set", "train.steps=8", "--set",
+                 "pool.replicas=2", "--set", "codec.weights=ef4"})
+                .code,
+            0);
+  std::string data;
+  for (const auto& entry : std::filesystem::directory_iterator(std::string(folder_ / "run/checkpoints/step-00000008")))
+    if (entry.path().extension() != ".json") data = entry.path();
+  ASSERT_FALSE(data.empty());
+  std::string bytes = content_of(data);
+  bytes[bytes.size() / 4] = static_cast<char>(bytes[bytes.size() / 4] ^ 1);
+  put(data, bytes);
+  const Ended again = run({"train", "run", "--resume", "--on", "local:2", "--links", "lines.toml", "--set", "train.steps=12"});
+  ASSERT_EQ(again.code, 0) << again.err;
+  EXPECT_THAT(again.err, AllOf(HasSubstr("SHA-256"), HasSubstr("step 5")));
+  EXPECT_THAT(content_of(folder_ / "run/metrics.jsonl"), AllOf(HasSubstr("\"kind\":\"warning\""), HasSubstr("SHA-256")));
+  expect_trained("run", 12);
 }
 
 TEST_F(CliReplicas, LanesOfLocalStepsTrainAndGoOn) {
@@ -68,6 +104,12 @@ TEST_F(CliReplicas, LanesOfLocalStepsTrainAndGoOn) {
   ASSERT_EQ(second.code, 0) << second.err;
   EXPECT_THAT(second.err, testing::Not(HasSubstr("lacks")));
   expect_trained("lanes", 14);
+  const Ended meter = run({"meter", "lanes", "--json"});
+  ASSERT_EQ(meter.code, 0) << meter.err;
+  EXPECT_THAT(meter.out, AllOf(HasSubstr("\"quantize_tiles\""), HasSubstr("\"dequantize_tiles\"")));
+  const Ended alone = run({"train", "lanes", "--resume", "--set", "train.steps=16"});
+  EXPECT_NE(alone.code, 0);
+  EXPECT_THAT(alone.err, AllOf(HasSubstr("outer."), HasSubstr("--on POOL")));
 }
 
 TEST_F(CliReplicas, PackedSumsOfExactArithmeticAreRefused) {

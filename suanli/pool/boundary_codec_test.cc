@@ -1,6 +1,13 @@
 // Codecs between stages: what crosses in full, what packed, and what the steps make of it.
+#include <gmock/gmock.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include <cmath>
 
+#include "suanli/base/file.h"
+#include "suanli/base/test_folder.h"
 #include "suanli/pool/stage_world_for_test.h"
 
 namespace suanli::pool {
@@ -109,6 +116,57 @@ TEST(BoundaryCodec, WhatFindsNoRoomCrossesInFull) {
   EXPECT_GT(run.full, 4 * 2 * 3);
   EXPECT_GT(run.packed, 0);
   EXPECT_EQ(run.full + run.packed, 4 * 6 * 3);
+  // Each worker says so once, and the one that has room enough not at all.
+  ASSERT_GE(run.notices.size(), 1U);
+  EXPECT_LE(run.notices.size(), 3U);
+  for (const Error& notice : run.notices) {
+    EXPECT_EQ(notice.code, ErrorCode::no_space);
+    EXPECT_THAT(notice.message, testing::HasSubstr("cross in full: codec.memory and codec.disk hold"));
+    EXPECT_THAT(notice.next_step, testing::HasSubstr("codec.disk"));
+  }
+  job.sample_buffers.memory = Bytes(1 << 30);
+  EXPECT_TRUE(trained(job, three_stages(job)).notices.empty());
+}
+
+TEST(BoundaryCodec, WithoutASpillFileItTrainsAndSaysSo) {
+  TestJob job = three_epochs();
+  job.codecs.forward = delta(4);
+  job.sample_buffers.memory = Bytes(8 * job.model.context * job.model.width * 4);
+  job.sample_buffers.disk = Bytes(1 << 20);
+  job.sample_buffers.folder = "/no/such/folder";
+  const Trained run = trained(job, three_stages(job));
+  EXPECT_EQ(run.losses.size(), 6U);
+  EXPECT_GT(run.packed, 0);
+  ASSERT_EQ(run.notices.size(), 3U);
+  for (const Error& notice : run.notices) EXPECT_THAT(notice.to_string(), testing::HasSubstr("/no/such/folder"));
+}
+
+// A limit of the kernel stands in for a full disk.
+TEST(BoundaryCodec, OnAFullDiskSamplesCrossInFull) {
+  TestJob job = three_epochs();
+  job.codecs.forward = delta(4);
+  job.sample_buffers.memory = Bytes(0);
+  job.sample_buffers.disk = Bytes(1 << 20);
+  const TestFolder folder;
+  job.sample_buffers.folder = folder.path();
+  const pid_t child = fork();
+  if (child == 0) {
+    ignore_file_size_signal();
+    const auto room = static_cast<rlim_t>(5 * job.model.context * job.model.width * 4);  // of 12 samples
+    const rlimit limit{room, room};
+    if (setrlimit(RLIMIT_FSIZE, &limit) != 0) _exit(10);
+    const auto run = train_together(job, three_stages(job));
+    if (!run) _exit(11);
+    if (run->packed == 0 || run->full <= 4 * 2 * 3 || run->full + run->packed != 4 * 6 * 3) _exit(12);
+    if (run->notices.size() != 3) _exit(13);
+    for (const Error& notice : run->notices)
+      if (notice.code != ErrorCode::no_space || notice.place.find(folder.path()) == std::string::npos) _exit(14);
+    _exit(0);
+  }
+  int status = -1;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  EXPECT_TRUE(WIFEXITED(status));
+  EXPECT_EQ(WEXITSTATUS(status), 0);
 }
 
 // A sample's home changes with the micro-batch it falls into, so that the ends do not always agree.

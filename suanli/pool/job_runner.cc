@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "suanli/base/sha256.h"
+#include "suanli/pool/job_demand.h"
 #include "suanli/route/route_json.h"
 #include "suanli/train/codecs.h"
 #include "suanli/train/schedule.h"
@@ -157,10 +158,12 @@ Result<std::shared_ptr<JobRunner::Job>> JobRunner::make_job(JobNeeds needs, std:
   train::ActivationStore::Options sample_buffers;
   SampleBuffers::Samples samples;
   Bytes memory_limit = needs.memory_limit;
+  if (memory_limit > Bytes(0)) {
+    SUANLI_ASSIGN_OR_RETURN(memory_limit, memory_for_program(demand_of(job->config, graph), table, assign.index, memory_limit));
+  }
   if (codecs.forward.receiver_has_buffer()) {
     SUANLI_ASSIGN_OR_RETURN(const data::Sampler sampler, sampler_of(assign, job->config));
     sample_buffers = buffer_options(needs, job->config);
-    if (memory_limit > Bytes(0)) memory_limit -= sample_buffers.memory;
     samples = [sampler, rows = job->config.train.batch](std::int64_t step, std::int64_t micro_batch) {
       std::vector<std::int64_t> windows;
       for (std::int64_t row = 0; row < rows; ++row)
@@ -310,6 +313,7 @@ void JobRunner::commit_step(const protocol::CommitStep& step) {
         said.seconds[std::string(name_of(cause))] = spent;
     said.flops = usage.work.total - job_->told.work.total;
     said.bytes_out = job_->runner->sent() - job_->told_sent;
+    if (const auto notice = job_->runner->take_notice()) said.warning = protocol::cut_to_fit(*notice);
     job_->told = usage;
     job_->told_sent = job_->runner->sent();
     say_(said);

@@ -164,16 +164,19 @@ void PoolServer::on_text(const std::string& peer, const TextReader::Text& text) 
   const std::shared_ptr<net::Link> link = peers_.at(peer).link;
   const std::string place = "peer " + peer.substr(0, 12);
   if (text.kind == TextKind::request) {
-    if (const Status answered =
-            desk_.on_request(link, text.text, [this, peer](const TensorRequest& request) { return give(peer, request); });
-        !answered)
-      link->close(answered.error());
+    if (fitting_ == 0) return serve(peer, link, text.text);
+    waiting_requests_.push_back([this, peer, link, request = text.text] { serve(peer, link, request); });
     return;
   }
   if (text.kind == TextKind::response) return desk_.on_response(text.text, place);
   const auto message = protocol::parse_to_coordinator(text.text, place);
   if (!message) return perform(machine_->on_garbage(peer, message.error(), now()));
   if (!hold(peer, *message)) perform(machine_->on_message(peer, *message, now()));
+}
+
+void PoolServer::serve(const std::string& peer, const std::shared_ptr<net::Link>& link, const std::string& request) {
+  const auto giver = [this, peer](const TensorRequest& asked) { return give(peer, asked); };
+  if (const Status answered = desk_.on_request(link, request, giver); !answered) link->close(answered.error());
 }
 
 bool PoolServer::hold(const std::string& peer, const protocol::ToCoordinator& message) {
@@ -277,18 +280,39 @@ void PoolServer::lay_out(const protocol::Assign& assign) {
   std::set<route::WorkerIndex> holders;
   for (const auto& stage : table->placement.stages) holders.insert(stage.begin(), stage.end());
   job.workers = holders.size();
-  const Status counted = job.recorder->count_codecs(table->placement.cut);
+  const Status counted = job.recorder->count_codecs(table->placement);
   SUANLI_CHECK(counted.has_value());
   announce(assign.job);
   job.replicas = replicas.replicas;
-  const auto begun = job.layout->fit(job.recorder->state());
-  if (!begun) return job.recorder->warn(begun.error());
-  if (!begun->empty() && job.recorder->steps_done() > 0)
-    job.recorder->warn({ErrorCode::mismatch,
-                        "the snapshot of step " + std::to_string(job.recorder->steps_done()) + " lacks " +
+  fit(assign);
+}
+
+// The tensors of replicas may be many copies of the model, and the state may just be saved: beside the loop, in turn. What
+// workers ask for waits so long.
+void PoolServer::fit(const protocol::Assign& assign) {
+  const Job& job = jobs_.at(assign.job);
+  ++fitting_;
+  savings_.post([this, id = assign.job, epoch = assign.epoch, from = assign.from_snapshot, recorder = job.recorder,
+                 layout = *job.layout] {
+    const auto begun = layout.fit(recorder->state());
+    loop_.post([this, id, epoch, from, recorder, begun] {
+      const auto found = jobs_.find(id);
+      const bool is_wanted = found != jobs_.end() && found->second.epoch == epoch;
+      if (is_wanted && begun && !begun->empty() && from.value_or(0) > 0)
+        recorder->warn({ErrorCode::mismatch,
+                        "the snapshot of step " + std::to_string(*from) + " lacks " +
                             std::to_string(begun->size()) + " tensors of replicas, from " + begun->front() +
                             " on: errors of codecs begin at zero, new lanes with the weights that all share",
-                        "job " + assign.job, "this is as it should be where the number of replicas has changed"});
+                        "job " + id, "this is as it should be where the number of replicas has changed"});
+      if (is_wanted && !begun) {
+        // No worker could begin.
+        recorder->warn(begun.error());
+        if (auto actions = machine_->on_cancel(id, now())) perform(std::move(*actions));
+      }
+      if (--fitting_ > 0) return;
+      for (const auto& request : std::exchange(waiting_requests_, {})) request();
+    });
+  });
 }
 
 // The run's record begins with the threads of the workers that it was placed on.

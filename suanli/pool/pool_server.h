@@ -96,6 +96,8 @@ class PoolServer {
   void tick();
   void collect(const protocol::CollectState& what);
   void lay_out(const protocol::Assign& assign);
+  void fit(const protocol::Assign& assign);
+  void serve(const std::string& peer, const std::shared_ptr<net::Link>& link, const std::string& request);
   Result<std::vector<SharedBytes>> give(const std::string& peer, const TensorRequest& request);
   static protocol::Moment now();
 
@@ -112,7 +114,10 @@ class PoolServer {
   std::mutex datasets_mutex_;  // guards the datasets of jobs, which the service's thread looks into
   std::map<protocol::JobId, std::shared_ptr<data::FolderShards>> datasets_;
   std::unique_ptr<ShardService> service_;
-  EventLoop savings_;  // collects and saves states, beside the loop
+  EventLoop savings_;  // collects, saves and fits states, beside the loop
+  // States that are being fitted to a placement, and what workers ask for meanwhile.
+  int fitting_ = 0;
+  std::vector<std::function<void()>> waiting_requests_;
   std::thread loop_thread_, savings_thread_;
   std::unique_ptr<net::Node> node_;
 };

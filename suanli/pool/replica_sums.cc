@@ -104,6 +104,19 @@ std::vector<PackedSum> packed_sums(const graph::Graph& job, const WeightCodec& h
   return sums;
 }
 
+Result<meter::Work> packing_work(const std::vector<graph::TensorType>& types, const graph::Codec& codec, std::size_t replicas) {
+  meter::Work work;
+  for (const graph::TensorType& type : types) {
+    if (codec.kind != graph::Codec::Kind::lossless) {
+      SUANLI_ASSIGN_OR_RETURN(const graph::Graph pack, pack_graph(codec, type));
+      work += meter::work_of(pack, Phase::update);
+    }
+    SUANLI_ASSIGN_OR_RETURN(const graph::Graph unpack, unpack_graph(codec, type, replicas));
+    work += meter::work_of(unpack, Phase::update);
+  }
+  return work;
+}
+
 std::string error_name(std::size_t rank, const std::string& weight) {
   return replica_name(rank, "error/" + weight);
 }
@@ -170,6 +183,22 @@ Status ReplicaSums::add(const PackedSum& sum, engine::ValueId value) {
   work_ += coder->unpack.work;
   weights_.push_back(std::move(weight));
   return {};
+}
+
+Bytes ReplicaSums::memory() const {
+  Bytes bytes;
+  const auto add = [&](const engine::Executor* executor) {
+    if (executor != nullptr) bytes += executor->program().memory.total(1) - executor->program().memory.state;
+  };
+  for (const auto& [type, coder] : coders_) {
+    add(coder->pack.executor.get());
+    add(coder->unpack.executor.get());
+  }
+  for (const Weight& weight : weights_) {
+    for (const Bytevector& packed : weight.packed) bytes += count(packed);
+    if (!weight.error.empty()) bytes += weight.what.type.bytes() + count(weight.next);
+  }
+  return bytes;
 }
 
 Status ReplicaSums::pack(Weight& weight) {

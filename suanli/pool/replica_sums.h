@@ -8,8 +8,8 @@
 // tokens) are added up as they are. The error e_r is state of its replica, "replica/R/error/NAME", and changes in commit() alone:
 // a step that is repeated or given up begins with the error it began with before.
 //
-// Packing and adding up are graphs compiled by the engine, one pair for all weights of one type. Memory: e and e' of all weights,
-// 8 bytes an element, and for each type 8 bytes an element and what all replicas send.
+// Packing and adding up are graphs compiled by the engine, one pair for all weights of one type. What they and the errors take of
+// memory is counted in pool/job_demand.h.
 #pragma once
 
 #include <map>
@@ -45,6 +45,9 @@ std::vector<PackedSum> packed_sums(const graph::Graph& job, const WeightCodec& h
 // The state that a replica keeps of one: "replica/R/error/NAME".
 std::string error_name(std::size_t rank, const std::string& weight);
 
+// Operations of one add_up() at one replica, of sums of these types.
+Result<meter::Work> packing_work(const std::vector<graph::TensorType>& types, const graph::Codec& codec, std::size_t replicas);
+
 // One thread.
 class ReplicaSums {
  public:
@@ -68,6 +71,8 @@ class ReplicaSums {
 
   // Of one add_up(): the codec's operations.
   const meter::Work& work() const { return work_; }
+  // All that it holds: e and e', packed sums, its programs. No more than route/stage_memory.h says of replicas.
+  Bytes memory() const;
 
  private:
   struct Coder;   // of one type

@@ -167,5 +167,19 @@ TEST(ReplicaSums, LessIsSentAndTheCodecIsMetered) {
   EXPECT_GT(four_flops, plain_flops);
 }
 
+// The record of a run counts by graphs alone what a worker counts of its programs.
+TEST(ReplicaSums, TheirWorkIsToldByTypesAndNumbers) {
+  for (const Codec& codec : {Codec{.kind = Kind::feedback, .bits = 4}, Codec{.kind = Kind::top_k}}) {
+    const SmallJob job = with(WeightCodec{codec, kLeast});
+    const SmallPool pool(job, lanes(job, {}, 3));
+    std::vector<graph::TensorType> types;
+    for (const PackedSum& sum : packed_sums(job.graph(), *job.weights)) types.push_back(sum.type);
+    const auto told = packing_work(types, codec, 3);
+    ASSERT_TRUE(told);
+    EXPECT_EQ(told->by_op, pool.runners[0]->replica_sums()->work().by_op);
+    EXPECT_GT(told->by_op.count(codec.kind == Kind::top_k ? "top_k_pack" : "quantize_tiles"), 0U);
+  }
+}
+
 }  // namespace
 }  // namespace suanli::pool

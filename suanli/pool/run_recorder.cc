@@ -8,10 +8,12 @@
 #include "suanli/engine/cpu/exact/token_sum.h"
 #include "suanli/graph/digest.h"
 #include "suanli/graph/stage_graph.h"
+#include "suanli/pool/replica_sums.h"
 #include "suanli/pool/shard_urls.h"
 #include "suanli/pool/state_layout.h"
 #include "suanli/train/codecs.h"
 #include "suanli/train/initial_weights.h"
+#include "suanli/train/local_steps.h"
 #include "suanli/train/schedule.h"
 #include "suanli/train/state_digest.h"
 
@@ -91,15 +93,16 @@ Result<std::unique_ptr<RunRecorder>> RunRecorder::create(const train::JobConfig&
   if (options.resume) {
     SUANLI_ASSIGN_OR_RETURN(const auto snapshots, self.tier_->list());
     if (!snapshots.empty()) {
-      // Where the replicas of earlier placements have left state of their own, it is fitted to the next placement.
-      SUANLI_ASSIGN_OR_RETURN(const checkpoint::LoadedSnapshot replicas, checkpoint::load_latest(*self.tier_, is_of_replicas));
-      for (const checkpoint::NamedTensor& tensor : replicas.snapshot.tensors)
-        SUANLI_RETURN_IF_ERROR(self.state_->add(tensor.name, tensor.type, tensor.bytes()));
-      SUANLI_ASSIGN_OR_RETURN(train::Restored restored,
-                              train::restore_latest(*self.tier_, *self.state_, place, /*parameters_only=*/false));
+      // What the replicas of an earlier placement have left is fitted to the next placement.
+      SUANLI_ASSIGN_OR_RETURN(train::Restored restored, train::restore_latest_with_replicas(*self.tier_, *self.state_, place));
+      if (restored.meta.graph != graph || restored.meta.dataset != dataset)
+        return fail(ErrorCode::mismatch,
+                    "the snapshot of step " + std::to_string(restored.meta.step) + " was made by another run", place,
+                    "restore the folder 'checkpoints' from a copy");
       self.meta_ = std::move(restored.meta);
-      if (options.observer)
-        for (const Error& damage : restored.damages) options.observer->on_warning(damage);
+      self.damages_ = std::move(restored.damages);
+    } else {
+      self.damages_.push_back({ErrorCode::not_found, "the run has no snapshot yet: it begins again at step 0", place, ""});
     }
   }
   if (self.meta_.step == 0)
@@ -146,21 +149,59 @@ Result<std::unique_ptr<RunRecorder>> RunRecorder::create(const train::JobConfig&
   return recorder;
 }
 
-Status RunRecorder::count_codecs(const graph::Cut& cut) {
+void RunRecorder::add_work(Part part, const meter::Work& work, double times) {
+  meter::Work& all = work_[static_cast<std::size_t>(part)];
+  for (const auto& [op, flops] : work.by_op) {
+    all.total += flops * times;
+    all.by_op[op] += flops * times;
+  }
+}
+
+// Of one step at one replica.
+Result<meter::Work> RunRecorder::replica_work(const graph::StageGraph& stage, std::size_t replicas) const {
+  const auto holds = [&](graph::NodeId id) { return std::ranges::find(stage.canonical, id) != stage.canonical.end(); };
+  if (job_.local.inner_steps == 0) {
+    const graph::Codec codec = train::codecs_of(job_).weights;
+    std::vector<graph::TensorType> types;
+    for (const PackedSum& sum : packed_sums(graph_, {codec}))
+      if (holds(sum.sum)) types.push_back(sum.type);
+    return packing_work(types, codec, replicas);
+  }
+  const train::LocalSteps settings = train::local_steps_of(job_);
+  std::vector<train::OuterParam> params;
+  for (const train::OuterParam& param : train::outer_params(graph_))
+    if (stage.graph.find(param.name) != graph::kNoNode) params.push_back(param);
+  meter::Work round, work;
+  if (params.empty()) return work;
+  SUANLI_ASSIGN_OR_RETURN(const graph::Graph send, train::outer_send_graph(params, settings));
+  SUANLI_ASSIGN_OR_RETURN(const graph::Graph apply, train::outer_apply_graph(params, settings, static_cast<int>(replicas)));
+  round += meter::work_of(send, graph::Phase::update);
+  round += meter::work_of(apply, graph::Phase::update);
+  for (const auto& [op, flops] : round.by_op) work.by_op[op] = flops / static_cast<double>(settings.inner_steps);
+  return work;
+}
+
+Status RunRecorder::count_codecs(const route::Placement& placement) {
   const train::JobCodecs codecs = train::codecs_of(job_);
   const std::lock_guard lock(mutex_);
   if (is_announced_) return {};
-  for (int stage = 0; stage <= static_cast<int>(cut.after_blocks.size()); ++stage) {
-    SUANLI_ASSIGN_OR_RETURN(const graph::StageGraph made,
-                            graph::stage_graph(graph_, cut, stage, {codecs.forward, codecs.backward}));
-    for (const auto& [phase, part] : {std::pair(graph::Phase::forward, Part::forward), {graph::Phase::backward, Part::backward}})
-      for (const auto& [op, flops] : meter::work_of(made.graph, phase).by_op) {
-        if (op.find("quantize") == std::string::npos) continue;
-        meter::Work& work = work_[static_cast<std::size_t>(part)];
-        work.total += flops;
-        work.by_op[op] += flops;
-        info_.step_flops += flops * static_cast<double>(job_.train.micro_batches);
-      }
+  for (std::size_t stage = 0; stage < placement.stages.size(); ++stage) {
+    SUANLI_ASSIGN_OR_RETURN(const graph::StageGraph made, graph::stage_graph(graph_, placement.cut, static_cast<int>(stage),
+                                                                             {codecs.forward, codecs.backward}));
+    const std::pair<graph::Phase, Part> passes[] = {{graph::Phase::forward, Part::forward},
+                                                    {graph::Phase::backward, Part::backward}};
+    for (const auto& [phase, part] : passes) {
+      meter::Work work = meter::work_of(made.graph, phase);
+      std::erase_if(work.by_op, [](const auto& op) { return op.first.find("quantize") == std::string::npos; });
+      add_work(part, work, 1);
+      for (const auto& [op, flops] : work.by_op) info_.step_flops += flops * static_cast<double>(job_.train.micro_batches);
+    }
+    const std::size_t replicas = placement.stages[stage].size();
+    const bool packs = codecs.weights.kind != graph::Codec::Kind::lossless && replicas > 1;
+    if (!packs && job_.local.inner_steps == 0) continue;
+    SUANLI_ASSIGN_OR_RETURN(const meter::Work work, replica_work(made, replicas));
+    add_work(Part::update, work, static_cast<double>(replicas));
+    for (const auto& [op, flops] : work.by_op) info_.step_flops += flops * static_cast<double>(replicas);
   }
   info_.work = work_;
   return {};
@@ -173,6 +214,10 @@ void RunRecorder::announce(int threads) {
   info_.setup = clock_->now() - begun_;
   observer_->on_start(info_);
   write(train::metrics_line(info_));
+  for (const Error& damage : std::exchange(damages_, {})) {
+    write(train::warning_line(meta_.step, damage));
+    observer_->on_warning(damage);
+  }
   if (const auto owed = std::exchange(owed_, std::nullopt)) tell(meta_.step, *owed);
   if (const auto waste = dates_.waste()) {
     write(train::warning_line(meta_.step, *waste));
@@ -240,6 +285,12 @@ void RunRecorder::on_step(const protocol::StepFacts& facts, Seconds held) {
   record.eta = pace_ * static_cast<double>(job_.train.steps - facts.step);
   write(train::metrics_line(record));
   observer_->on_step(record);
+  for (const protocol::StepUse& use : facts.uses) {
+    if (!use.warning) continue;
+    const Error warning = Error(*use.warning).within("worker " + use.peer.substr(0, 12));
+    write(train::warning_line(meta_.step, warning));
+    observer_->on_warning(warning);
+  }
 }
 
 // What the coordinator computed with the state after `step`, beside the steps that follow. With the mutex.

@@ -12,8 +12,10 @@
 #include <string>
 
 #include "suanli/checkpoint/local_tier.h"
+#include "suanli/graph/stage_graph.h"
 #include "suanli/pool/state_dates.h"
 #include "suanli/protocol/job.h"
+#include "suanli/route/route_table.h"
 #include "suanli/train/generate.h"
 #include "suanli/train/metrics.h"
 #include "suanli/train/run_folder.h"
@@ -39,8 +41,10 @@ class RunRecorder {
   // After which steps save() is to be called.
   const StateDates& dates() const { return dates_; }
 
-  // Where the stages are cut: operations of the codecs between them are counted, too. Before announce(); later calls do nothing.
-  Status count_codecs(const graph::Cut& cut);
+  // Where the stages lie: operations of the codecs between them are counted, too, and those of codecs and sums between replicas,
+  // of all replicas together, with each update; of outer steps, which come every H steps, the H-th part. Before announce(); later
+  // calls do nothing.
+  Status count_codecs(const route::Placement& placement);
   // As the run begins; later calls do nothing.
   void announce(int threads);
   // `held`: how long of its seconds the step stood ready until an earlier state had been saved.
@@ -57,6 +61,8 @@ class RunRecorder {
   train::Spent spent() const;
   void write(const std::string& line);
   void book(std::int64_t step, meter::Part part, std::int64_t runs);
+  void add_work(meter::Part part, const meter::Work& work, double times);
+  Result<meter::Work> replica_work(const graph::StageGraph& stage, std::size_t replicas) const;
   Status evaluate(std::int64_t step);
   void tell(std::int64_t step, const train::Evaluation& evaluation);
   Status sample(std::int64_t step);
@@ -89,6 +95,7 @@ class RunRecorder {
   train::StartInfo info_;
   Seconds begun_, pace_;
   std::int64_t first_step_ = 0;
+  std::vector<Error> damages_;  // of snapshots that could not be used, until the session is announced
   std::optional<train::Evaluation> owed_;  // of the step that this session goes on from, until it is announced
   // Of the last steps, as they were committed: a snapshot comes when others may have been made since.
   struct Committed {

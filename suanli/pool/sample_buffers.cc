@@ -28,10 +28,33 @@ Result<SampleBuffers> SampleBuffers::create(train::ActivationStore::Options opti
                                             std::vector<BoundaryRoute> routes, std::int64_t micro_batches, std::uint64_t epoch,
                                             Exchange& exchange) {
   SUANLI_CHECK(options.stale_after == 0);
-  SUANLI_ASSIGN_OR_RETURN(train::ActivationStore store, train::ActivationStore::create(std::move(options)));
+  auto made = train::ActivationStore::create(options);
+  std::optional<Error> without_disk;
+  if (!made) {
+    without_disk = made.error();
+    options.disk = Bytes(0);
+    made = train::ActivationStore::create(options);
+  }
+  SUANLI_ASSIGN_OR_RETURN(train::ActivationStore store, std::move(made));
   // Both ends tell in the order of values and micro-batches.
   std::ranges::sort(routes, {}, [](const BoundaryRoute& route) { return std::pair(route.end.value, route.micro_batch); });
-  return SampleBuffers(std::move(store), std::move(samples), std::move(routes), micro_batches, epoch, exchange);
+  SampleBuffers buffers(std::move(store), std::move(samples), std::move(routes), micro_batches, epoch, exchange);
+  if (without_disk) buffers.notice(*std::move(without_disk));
+  return buffers;
+}
+
+void SampleBuffers::notice(Error why) {
+  if (std::exchange(was_noticed_, true)) return;
+  why.message =
+      "what AQ-SGD keeps of samples has no room any more, and samples of which nothing is kept cross in full: " + why.message;
+  why.next_step = "make room on the worker's disk or in its memory, or set 'codec.memory' and 'codec.disk'";
+  notice_ = std::move(why);
+}
+
+Bytes SampleBuffers::noted() const {
+  std::size_t bytes = 0;
+  for (const auto& [place, next] : noted_) bytes += next.size();
+  return Bytes(static_cast<std::int64_t>(bytes));
 }
 
 // A value that passes through a stage has two ends there.
@@ -114,8 +137,12 @@ Status SampleBuffers::commit() {
     for (std::size_t row = 0; row < samples.size(); ++row) {
       const auto kept = store_.put(key_of(end, samples[row]), static_cast<std::uint64_t>(step_) + 1,
                                    std::span(bytes).subspan(row * size, size));
-      // On a full disk as in a full store: the sample crosses in full next time.
-      if (!kept && kept.error().code != ErrorCode::no_space) return tl::unexpected(kept.error());
+      // What was not kept crosses in full next time; the other end finds so by its mark.
+      if (!kept) notice(kept.error());
+      if (kept && !*kept)
+        notice({ErrorCode::no_space, "codec.memory and codec.disk hold the activations of " +
+                                         std::to_string(store_.stats().entries) + " samples and boundaries",
+                "AQ-SGD's buffers", ""});
     }
   }
   noted_.clear();

@@ -10,24 +10,32 @@
 // Marks (visit and digest of each buffer) travel a step ahead, so that nobody waits for them. Of a sample that is used in two
 // steps running they would be out of date: it crosses in full the second time.
 //
-// A step that is prepared again, or never committed, leaves no trace. One thread.
+// A step that is prepared again, or never committed, leaves no trace.
+//
+// What cannot be kept, because the room of the options is taken, the disk is full or cannot be written, or the machine has no
+// memory, crosses in full: take_notice() says so once, and training goes on. Only what both ends have agreed to have and cannot
+// be read any more ends the job's placement.
+//
+// One thread, that which computes (JobRunner's): it may copy and wait for the disk, and nobody else does meanwhile.
 #pragma once
 
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <optional>
 #include <span>
 #include <utility>
 #include <vector>
 
 #include "suanli/base/error.h"
 #include "suanli/pool/exchange.h"
+#include "suanli/route/balance.h"
 #include "suanli/train/activation_store.h"
 
 namespace suanli::pool {
 
-// The buffers may take the part 1 / kBufferShare of a worker's memory; its program has the rest.
-inline constexpr std::int64_t kBufferShare = 4;
+// The buffers may take the part 1 / kBufferShare of a worker's memory (route/stage_memory.h has the rest).
+inline constexpr std::int64_t kBufferShare = route::kKeptShare;
 
 // One end of a value that crosses once for each micro-batch.
 struct BoundaryEnd {
@@ -49,7 +57,7 @@ class SampleBuffers {
   using Samples = std::function<std::vector<std::int64_t>(std::int64_t step, std::int64_t micro_batch)>;
 
   // `routes` are this worker's, of every step. Nothing may give way in the store (stale_after 0): marks are told before they are
-  // used. `exchange` outlives the buffers. Errors: those of making the spill file.
+  // used. `exchange` outlives the buffers. Without a spill file that can be made, there is none.
   static Result<SampleBuffers> create(train::ActivationStore::Options options, Samples samples, std::vector<BoundaryRoute> routes,
                                       std::int64_t micro_batches, std::uint64_t epoch, Exchange& exchange);
 
@@ -66,6 +74,9 @@ class SampleBuffers {
   std::int64_t packed() const { return packed_; }
   std::int64_t full() const { return full_; }
   Bytes sent() const { return sent_; }  // marks
+  Bytes noted() const;                  // by note(), until the step is committed
+  // Why samples cross in full that could be kept with more room: once.
+  std::optional<Error> take_notice() { return std::exchange(notice_, std::nullopt); }
 
  private:
   using Place = std::pair<BoundaryEnd, std::int64_t>;  // end, micro-batch
@@ -81,6 +92,7 @@ class SampleBuffers {
         epoch_(epoch), exchange_(exchange) {}
   Status tell_marks(std::int64_t step);
   Label label(std::int64_t step) const;
+  void notice(Error why);
   static train::ActivationStore::Key key_of(const BoundaryEnd& end, std::int64_t sample);
 
   train::ActivationStore store_;
@@ -93,6 +105,8 @@ class SampleBuffers {
   std::map<std::int64_t, std::map<WorkerIndex, Talk>> talks_;  // by step: this and the next
   std::map<Place, std::vector<std::byte>> noted_;
   std::int64_t packed_ = 0, full_ = 0;
+  std::optional<Error> notice_;
+  bool was_noticed_ = false;
   Bytes sent_;
 };
 

@@ -4,9 +4,8 @@
 #include <map>
 
 #include "suanli/base/text.h"
-#include "suanli/pool/sample_buffers.h"
+#include "suanli/pool/job_demand.h"
 #include "suanli/route/route_json.h"
-#include "suanli/train/codecs.h"
 #include "suanli/train/setup.h"
 
 namespace suanli::pool {
@@ -21,31 +20,6 @@ FlopsPerSecond rate_of(const protocol::Hello& hello, engine::Arithmetic arithmet
                                                                   : rates.f32;
   rate = rate * kPartOfPeak;
   return hello.cap ? std::min(rate, *hello.cap) : rate;
-}
-
-Bytes scaled(Bytes bytes, double factor) { return Bytes(static_cast<std::int64_t>(static_cast<double>(bytes.value()) * factor)); }
-
-// Of the bytes of a tensor in f32, the part that crosses. The first visits of AQ-SGD, in full, pass.
-double part_that_crosses(const graph::Codec& codec) {
-  const graph::TensorType type = graph::f32({1, 4096});
-  return graph::wire_type(codec, type).bytes() / type.bytes();
-}
-
-// The rest is for AQ-SGD's buffers.
-Bytes memory_for_stages(Bytes memory, const train::JobCodecs& codecs) {
-  return codecs.forward.receiver_has_buffer() ? memory - memory / kBufferShare : memory;
-}
-
-// Block 0 makes the embeddings; the last one stands behind the transformer blocks.
-void only_cuts_of(const std::vector<std::int64_t>& split, route::Demand& demand) {
-  std::vector<bool> wanted(demand.legal_cut.size(), false);
-  std::size_t last = 0;
-  for (std::size_t s = 0; s + 1 < split.size(); ++s) {
-    last += static_cast<std::size_t>(split[s]);
-    wanted[last] = demand.legal_cut[last];
-  }
-  demand.legal_cut = std::move(wanted);
-  demand.stages = split.size();
 }
 
 std::string describe(const route::Placed& placed, const std::vector<protocol::WorkerFacts>& workers) {
@@ -71,27 +45,11 @@ Result<protocol::Placed> SimplePlacing::place(const protocol::JobRequest& job, p
   SUANLI_ASSIGN_OR_RETURN(const train::JobConfig config, train::parse_job(job.job_file, "job " + job.id));
   SUANLI_ASSIGN_OR_RETURN(const engine::Arithmetic arithmetic, train::arithmetic_of(config));
   SUANLI_ASSIGN_OR_RETURN(const graph::Graph graph, train::training_graph(config));
-  route::Demand demand;
-  demand.blocks = route::block_costs(graph);
-  demand.legal_cut = route::legal_cuts(graph);
-  demand.micro_batches = graph.micro_batches();
-  demand.stages = static_cast<std::size_t>(config.pool.stages);
-  demand.replicas = static_cast<std::size_t>(config.pool.replicas);
-  if (const std::vector<std::int64_t> split = train::split_of(config); !split.empty()) only_cuts_of(split, demand);
-  const train::JobCodecs codecs = train::codecs_of(config);
-  for (route::BlockCost& block : demand.blocks) {
-    block.forward_out = scaled(block.forward_out, part_that_crosses(codecs.forward));
-    block.backward_in = scaled(block.backward_in, part_that_crosses(codecs.backward));
-  }
-  if (config.local.inner_steps > 0) {
-    // Lanes keep the weights that all share, their momentum and an error beside parameters, optimizer and sums.
-    demand.lanes = true;
-    for (route::BlockCost& block : demand.blocks) block.state = block.state * std::int64_t{7} / std::int64_t{4};
-  }
+  route::Demand demand = demand_of(config, graph);
   std::map<std::pair<std::string, std::string>, route::LineSpeed> speed;
   for (const protocol::LineFacts& line : lines) speed[{line.from, line.to}] = {line.delay, line.rate};
   for (const protocol::WorkerFacts& worker : workers)
-    demand.workers.push_back({rate_of(worker.hello, arithmetic), memory_for_stages(worker.hello.memory, codecs)});
+    demand.workers.push_back({rate_of(worker.hello, arithmetic), worker.hello.memory});
   demand.line = [&](route::WorkerIndex from, route::WorkerIndex to) {
     const auto found = speed.find({workers[static_cast<std::size_t>(from)].peer, workers[static_cast<std::size_t>(to)].peer});
     return found == speed.end() ? route::LineSpeed{} : found->second;

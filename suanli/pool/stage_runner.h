@@ -93,6 +93,10 @@ class StageRunner {
   const route::WorkerOrder& order() const { return job_.table.orders[static_cast<std::size_t>(job_.self)]; }
   // Null unless activations cross by AQ-SGD.
   const SampleBuffers* sample_buffers() const { return sample_buffers_ ? &*sample_buffers_ : nullptr; }
+  // What the owner of the job is to know, once.
+  std::optional<Error> take_notice() { return sample_buffers_ ? sample_buffers_->take_notice() : std::nullopt; }
+  // Null unless replicas of the stage pack their sums.
+  const ReplicaSums* replica_sums() const { return sums_.get(); }
   // Seconds by cause, FLOPs, since the start.
   const meter::Usage& usage() { return ledger_.usage(); }
   Bytes sent() const { return sample_buffers_ ? sent_ + sample_buffers_->sent() : sent_; }

@@ -82,6 +82,7 @@ struct Trained {
   int broken = 0;                     // commits that others failed
   std::int64_t packed = 0, full = 0;  // of AQ-SGD's crossings, at both ends
   std::vector<Bytes> sent;            // by all, after each step
+  std::vector<Error> notices;         // of all workers, in any order
 };
 
 // So small that no sum fits.
@@ -222,6 +223,7 @@ inline Result<Trained> train_together(const TestJob& job, const route::RouteTabl
         const std::lock_guard lock(mutex);
         EXPECT_TRUE(committed) << committed.error().to_string();
         trained.broken += committed && committed->broken;
+        if (const auto notice = runner->take_notice()) trained.notices.push_back(*notice);
       });
     for (std::thread& thread : threads) thread.join();
     Bytes sent;

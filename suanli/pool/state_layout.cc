@@ -7,13 +7,13 @@
 #include "suanli/graph/op.h"
 #include "suanli/pool/local_training.h"
 #include "suanli/train/codecs.h"
+#include "suanli/train/snapshots.h"
 
 namespace suanli::pool {
 namespace {
 
 constexpr std::size_t kExponentBytes = sizeof(std::int32_t);
 constexpr std::string_view kReplica = "replica/";
-constexpr std::string_view kOuter = "outer.";
 
 std::string prefix() { return std::string(engine::kExponents) + "/"; }
 
@@ -36,7 +36,7 @@ std::string replica_name(std::size_t rank, std::string_view name) {
   return std::string(kReplica) + std::to_string(rank) + "/" + std::string(name);
 }
 
-bool is_of_replicas(std::string_view name) { return name.starts_with(kReplica) || name.starts_with(kOuter); }
+bool is_of_replicas(std::string_view name) { return train::is_of_replicas(name); }
 bool is_of_one_replica(std::string_view name) { return name.starts_with(kReplica); }
 
 std::string lane_tensor(const std::string& name, std::size_t rank, const graph::Graph& stage) {

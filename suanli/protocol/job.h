@@ -64,6 +64,7 @@ struct StepUse {
   std::map<std::string, Seconds> seconds;  // by cause
   Flops flops;
   Bytes bytes_in, bytes_out;
+  std::optional<Error> warning{};
 };
 
 struct StepFacts {

@@ -160,7 +160,8 @@ void JobRun::on(std::size_t worker, const Committed& message) {
   if (!is_told || message.step != step_ || own.committed == step_)
     return broke(worker, "committed step " + std::to_string(message.step) + " when it was not asked");
   own.committed = step_;
-  facts_.uses.push_back({workers_[worker].peer, message.seconds, message.flops, message.bytes_in, message.bytes_out});
+  facts_.uses.push_back({workers_[worker].peer, message.seconds, message.flops, message.bytes_in, message.bytes_out,
+                          message.warning});
   if (phase_ == Phase::settling) return;  // it counts when a holder of each stage has given its state
   if (std::ranges::all_of(progress_, [&](const Progress& each) { return each.committed == step_; })) end_step();
 }

@@ -148,6 +148,7 @@ void fields(W& walk, Of<Committed, W>& m) {
   walk("flops", m.flops, kAmount);
   walk("bytes_in", m.bytes_in, kCount);
   walk("bytes_out", m.bytes_out, kCount);
+  walk("warning", m.warning, Struct{});
 }
 
 template <typename W>

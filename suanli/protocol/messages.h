@@ -101,6 +101,7 @@ struct Committed : JobEpoch {
   std::map<std::string, Seconds> seconds;  // by cause
   Flops flops;
   Bytes bytes_in, bytes_out;
+  std::optional<Error> warning{};  // what the run's owner is to know of this worker; the job goes on
 };
 
 struct TensorFacts {

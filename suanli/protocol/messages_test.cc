@@ -69,7 +69,7 @@ TEST(Messages, ValuesArrive) {
 
 // Each key of each message: taken away (unless it is optional), of another type, and a key more.
 TEST(Messages, EveryFieldIsRequiredAndTyped) {
-  const std::set<std::string> optional = {"listen", "cap", "hours", "loss", "tokens", "grad_norm"};
+  const std::set<std::string> optional = {"listen", "cap", "hours", "loss", "tokens", "grad_norm", "warning"};
   int tried = 0;
   for (const ToCoordinator& each : samples_to_coordinator()) {
     const json good = json::parse(encode(each).value());

@@ -26,6 +26,7 @@ inline std::vector<ToCoordinator> samples_to_coordinator() {
           Prepared{job, 4, 1, Outcome::repeat, {}, {}, {}, {}},
           Prepared{job, 4, 1, Outcome::error, error, {}, {}, {}},
           Committed{job, 4, {{"compute", Seconds(1.5)}, {"wait", Seconds(0.25)}}, Flops(3e12), Bytes(10), Bytes(20)},
+          Committed{job, 4, {}, Flops(0), Bytes(0), Bytes(0), error},
           StatePart{job, 4, {{"wte.weight", Bytes(1024), sha256("a")}, {"wpe.weight", Bytes(0), sha256("b")}}},
           Left{"the hours are over"}};
 }

@@ -6,7 +6,7 @@
 #include <numeric>
 #include <set>
 
-#include "suanli/base/text.h"
+#include "suanli/route/placement_advice.h"
 #include "suanli/route/placement_cost.h"
 #include "suanli/route/schedule.h"
 #include "suanli/route/worker_rows.h"
@@ -14,7 +14,6 @@
 namespace suanli::route {
 namespace {
 
-constexpr std::size_t kMostPlaced = 1'024;        // workers: every pair's line is looked at
 constexpr std::int64_t kRowCells = 30'000'000;    // of PlacementCost::cut(), for rows and their splits
 constexpr std::int64_t kMoveCells = 15'000'000;   // for moves
 constexpr std::size_t kMoved = 3;                 // drafts that moves improve
@@ -23,73 +22,16 @@ constexpr std::size_t kStageCounts = 8;           // the best of each number of 
 constexpr std::int64_t kSimulatedWork = 200'000;  // works in all simulations, more or less
 constexpr int kCredits[] = {2, 4, 8, 16};
 constexpr double kWorthwhile = 0.98;  // more credits cost memory: only if they take as much off the step
-constexpr std::int64_t kMostBytes = std::int64_t{1} << 50;  // of all blocks together, so that no sum overflows
-
-Status check_demand(const Demand& demand) {
-  const auto wrong = [](std::string message) { return fail(ErrorCode::config, std::move(message), "demand"); };
-  if (demand.blocks.empty() || demand.blocks.size() > kMostStages)
-    return wrong(std::to_string(demand.blocks.size()) + " blocks; 1 to " + std::to_string(kMostStages) + " are possible");
-  if (demand.legal_cut.size() + 1 != demand.blocks.size())
-    return wrong(std::to_string(demand.blocks.size()) + " blocks have " + std::to_string(demand.legal_cut.size()) +
-                 " boundaries said to be legal or not");
-  if (demand.micro_batches < 1 || demand.micro_batches > kMostMicroBatches / static_cast<std::int64_t>(demand.blocks.size()))
-    return wrong(std::to_string(demand.micro_batches) + " micro-batches are none or too many");
-  if (demand.workers.empty() || demand.workers.size() > kMostPlaced)
-    return wrong(std::to_string(demand.workers.size()) + " workers; 1 to " + std::to_string(kMostPlaced) + " are possible");
-  for (std::size_t w = 0; w < demand.workers.size(); ++w)
-    if (!std::isfinite(demand.workers[w].rate.value()) || demand.workers[w].rate <= FlopsPerSecond(0) ||
-        demand.workers[w].memory < Bytes(0))
-      return wrong("worker " + std::to_string(w) + " has no possible rate or memory");
-  std::int64_t bytes = 0;
-  for (const BlockCost& block : demand.blocks) {
-    if (!std::isfinite((block.forward + block.backward).value()) || block.forward < Flops(0) || block.backward < Flops(0))
-      return wrong("a block has no possible number of operations");
-    for (Bytes each : {block.state, block.stash, block.forward_out, block.backward_in}) {
-      if (each < Bytes(0) || each.value() > kMostBytes - bytes) return wrong("the blocks have no possible number of bytes");
-      bytes += each.value();
-    }
-  }
-  const auto most = std::min(demand.workers.size(), 1 + static_cast<std::size_t>(std::ranges::count(demand.legal_cut, true)));
-  if (demand.stages > most)
-    return fail(ErrorCode::config,
-                std::to_string(demand.stages) + " stages are asked for; " + std::to_string(demand.workers.size()) +
-                    " workers are there, and the job can be cut into " +
-                    std::to_string(1 + std::ranges::count(demand.legal_cut, true)),
-                "placement", "set pool.stages to at most " + std::to_string(most) + ", or to 0");
-  const std::size_t there = std::max<std::size_t>(demand.stages, 1), workers = demand.workers.size();
-  if (demand.replicas > workers / there || static_cast<std::int64_t>(demand.replicas) > demand.micro_batches)
-    return fail(ErrorCode::config,
-                std::to_string(demand.replicas) + " replicas of " +
-                    (there == 1 ? "a stage" : "each of " + std::to_string(there) + " stages") + " are asked for; " +
-                    std::to_string(workers) + " workers and " + std::to_string(demand.micro_batches) +
-                    " micro-batches are there",
-                "placement",
-                "set pool.replicas to at most " +
-                    std::to_string(std::min(static_cast<std::int64_t>(workers / there), demand.micro_batches)) + ", or to 0");
-  return {};
-}
-
-// To the three digits that format_bytes() shows, so that who gives what is printed gives enough.
-Bytes rounded_up(Bytes bytes) {
-  std::int64_t unit = 1;
-  while (bytes.value() / unit >= 1024) unit *= 1024;
-  const double units = static_cast<double>(bytes.value()) / static_cast<double>(unit);
-  const double digits = units < 10 ? 100 : units < 100 ? 10 : 1;
-  return Bytes(static_cast<std::int64_t>(std::ceil(std::ceil(units * digits) / digits * static_cast<double>(unit))));
-}
 
 class Search {
  public:
   explicit Search(const Demand& demand) : demand_(demand), cost_(demand), near_(near_row(cost_)) {}
 
-  Result<Placed> run() {
-    for (const Group& row : rows_to_try(cost_, demand_, near_)) {
-      if (cost_.cells() > kRowCells) break;
-      for (const std::vector<Group>& groups : splits(row, demand_, cost_.block_count())) try_groups(groups);
-      if (demand_.lanes || demand_.replicas != 0) try_equal_groups(row);
-    }
+  // Nothing if the workers' memory does not hold the job.
+  Result<std::optional<Placed>> run() {
+    look(/*for_one=*/false);
     if (drafts_.empty()) try_chains();
-    if (drafts_.empty()) return too_small();
+    if (drafts_.empty()) return std::optional<Placed>();
     rank();
     const std::vector<Draft> best = std::vector<Draft>(
         drafts_.begin(), drafts_.begin() + static_cast<std::ptrdiff_t>(std::min(kMoved, drafts_.size())));
@@ -101,17 +43,33 @@ class Search {
     rank();
     return simulate();
   }
+  // Whether run() finds any.
+  bool finds() {
+    try_chains();
+    if (drafts_.empty()) look(/*for_one=*/true);
+    return !drafts_.empty();
+  }
 
  private:
+  void look(bool for_one) {
+    for (const Group& row : rows_to_try(cost_, demand_, near_)) {
+      if (cost_.cells() > kRowCells || (for_one && !drafts_.empty())) return;
+      for (const std::vector<Group>& groups : splits(row, demand_, cost_.block_count())) try_groups(groups);
+      if (demand_.lanes || demand_.replicas != 0) try_equal_groups(row);
+    }
+  }
+
   // Of each number of stages: runs of the row, so near workers, are lanes.
   void try_equal_groups(const Group& row) {
     for (std::size_t stages = 1; stages <= std::min(row.size(), cost_.block_count()); ++stages) {
-      std::vector<Group> groups(stages);
+      std::vector<Group> groups;
       const std::size_t most = std::min(row.size() / stages, static_cast<std::size_t>(demand_.micro_batches));
-      const std::size_t lanes = demand_.replicas == 0 ? most : demand_.replicas;
-      if (lanes > most) continue;
-      for (std::size_t i = 0; i < lanes * stages; ++i) groups[i % stages].push_back(row[i]);
-      try_groups(groups);
+      for (std::size_t lanes = demand_.replicas == 0 ? most : demand_.replicas; lanes > 0 && lanes <= most; lanes /= 2) {
+        groups.assign(stages, {});
+        for (std::size_t i = 0; i < lanes * stages; ++i) groups[i % stages].push_back(row[i]);
+        // Of more lanes each worker holds more packed tensors.
+        if (try_groups(groups) || demand_.replicas != 0) break;
+      }
     }
   }
 
@@ -137,62 +95,11 @@ class Search {
     return best;
   }
 
-  std::vector<Bytes> memories(Bytes at_least = Bytes(0)) const {
-    std::vector<Bytes> memory;
-    for (const WorkerPower& power : demand_.workers) memory.push_back(std::max(power.memory, at_least));
-    return memory;
-  }
-
-  // Orders in which a chain of workers may fit where no balanced groups do.
-  std::vector<Group> chain_orders(const std::vector<Bytes>& memory) const {
-    Group largest(memory.size());
-    std::iota(largest.begin(), largest.end(), 0);
-    std::ranges::stable_sort(largest, std::greater<>(), [&](WorkerIndex w) { return memory[static_cast<std::size_t>(w)]; });
-    std::vector<Group> orders = {largest, Group(largest.rbegin(), largest.rend())};
-    if (memory.size() == near_.size()) {
-      orders.push_back(near_);
-      orders.emplace_back(near_.rbegin(), near_.rend());
-    }
-    return orders;
-  }
-
-  std::optional<Placement> chain(const std::vector<Bytes>& memory) const {
-    for (const Group& order : chain_orders(memory))
-      if (auto placement = cost_.chain(order, memory)) return placement;
-    return {};
-  }
-
   void try_chains() {
-    for (const Group& order : chain_orders(memories()))
-      if (const auto placement = cost_.chain(order, memories())) try_groups(placement->stages);
-  }
-
-  tl::unexpected<Error> too_small() const {
-    Bytes pool(0);
-    for (const WorkerPower& power : demand_.workers) pool += power.memory;
-    const Bytes largest = std::ranges::max(demand_.workers, {}, &WorkerPower::memory).memory;
-    // The least that would do if every worker had it; a worker with all of the job always does.
-    Bytes low = Bytes(0), whole = cost_.memory(0, cost_.block_count(), 1, 0), high = whole;
-    while (high - low > Bytes(1)) {
-      const Bytes middle = low + (high - low) / 2;
-      (chain(memories(middle)) ? high : low) = middle;
-    }
-    std::string next = "give every worker " + format_bytes(rounded_up(high));
-    for (std::size_t more = 1; more <= cost_.block_count(); ++more) {
-      std::vector<Bytes> memory = memories();
-      memory.resize(memory.size() + more, largest);
-      if (!chain(memory)) continue;
-      next += ", or add " + std::to_string(more) + (more == 1 ? " worker of " : " workers of ") + format_bytes(largest);
-      break;
-    }
-    const std::string count = std::to_string(demand_.workers.size()) + (demand_.workers.size() == 1 ? " worker" : " workers");
-    const std::string sum = "state and one micro-batch take " + format_bytes(whole) + ", " + count + " together " +
-                            (demand_.workers.size() == 1 ? "has " : "have ") + format_bytes(pool);
-    return fail(ErrorCode::no_memory,
-                whole > pool ? sum + ": " + format_bytes(whole - pool) + " are missing"
-                             : sum + ", but no cut between blocks fits: the largest worker has " + format_bytes(largest) + ", " +
-                                   format_bytes(high - std::min(largest, high)) + " short of what every one would need",
-                "placement", next);
+    std::vector<Bytes> memory;
+    for (const WorkerPower& power : demand_.workers) memory.push_back(power.memory);
+    for (const Group& order : chain_orders(memory, near_))
+      if (const auto placement = cost_.chain(order, memory)) try_groups(placement->stages);
   }
 
   // Keeps the fastest, and the fastest of each number of stages, because the closed form judges depth less well than it judges
@@ -252,7 +159,7 @@ class Search {
     }
   }
 
-  Result<Placed> simulate() {
+  Result<std::optional<Placed>> simulate() {
     std::optional<Placed> best;
     std::int64_t work = 0;
     for (const Draft& draft : drafts_) {
@@ -269,8 +176,7 @@ class Search {
         if (!best || placed->step_time < best->step_time) best = std::move(placed);
       }
     }
-    SUANLI_CHECK(best.has_value());
-    return *std::move(best);
+    return best;
   }
 
   Result<std::optional<Placed>> make(const Placement& placement, int credits) const {
@@ -279,22 +185,38 @@ class Search {
     placed.memory_of.resize(cost_.worker_count());
     ScheduleOptions options{.most_slots_of = std::vector<int>(cost_.worker_count()), .credits = credits, .lanes = demand_.lanes};
     const std::vector<std::size_t> bounds = stage_bounds(placement.cut, cost_.block_count());
+    const auto usable = [&](WorkerIndex worker) {
+      return cost_.memory().usable(demand_.workers[static_cast<std::size_t>(worker)].memory);
+    };
     for (std::size_t s = 0; s < placement.stages.size(); ++s) {
+      const std::size_t replicas = placement.stages[s].size();
+      StageLoad load{bounds[s], bounds[s + 1], 1, credits, 0, replicas};
+      load.micro_batches = cost_.most_micro_batches(replicas, most_of(placement.stages[s]));
       for (WorkerIndex worker : placement.stages[s]) {
-        const Bytes memory = demand_.workers[static_cast<std::size_t>(worker)].memory;
-        if (cost_.memory(bounds[s], bounds[s + 1], 1, credits) > memory) return std::optional<Placed>();
-        options.most_slots_of[static_cast<std::size_t>(worker)] =
-            cost_.slots_that_fit(bounds[s], bounds[s + 1], memory, credits);
+        if (cost_.memory().total(load) > usable(worker)) return std::optional<Placed>();
+        options.most_slots_of[static_cast<std::size_t>(worker)] = cost_.slots_that_fit(load, usable(worker));
       }
     }
     SUANLI_ASSIGN_OR_RETURN(placed.table, make_route_table(placement, demand_.micro_batches, placed.speeds, options));
     for (std::size_t s = 0; s < placement.stages.size(); ++s)
-      for (WorkerIndex worker : placement.stages[s])
-        placed.memory_of[static_cast<std::size_t>(worker)] =
-            cost_.memory(bounds[s], bounds[s + 1], placed.table.orders[static_cast<std::size_t>(worker)].slots, credits);
+      for (WorkerIndex worker : placement.stages[s]) {
+        const WorkerOrder& order = placed.table.orders[static_cast<std::size_t>(worker)];
+        const StageLoad load{bounds[s],  bounds[s + 1], order.slots, credits, static_cast<std::int64_t>(order.work.size() / 2),
+                             placement.stages[s].size()};
+        Bytes& taken = placed.memory_of[static_cast<std::size_t>(worker)];
+        taken = cost_.memory().total(load);
+        if (taken > usable(worker)) return std::optional<Placed>();
+      }
     placed.exchange = cost_.exchange(placement);
     placed.step_time = simulated_step_time(placed.table, placed.speeds) + placed.exchange;
     return std::optional<Placed>(std::move(placed));
+  }
+
+  // Of the replicas of a stage, the micro-batches of the one with most.
+  std::int64_t most_of(const Group& group) const {
+    std::vector<Seconds> each;
+    for (WorkerIndex worker : group) each.push_back(Seconds(1 / demand_.workers[static_cast<std::size_t>(worker)].rate.value()));
+    return std::ranges::max(shares(demand_.micro_batches, each));
   }
 
   const Demand& demand_;
@@ -308,15 +230,10 @@ class Search {
 
 Result<Placed> BalancedPlacer::place(const Demand& demand) const {
   SUANLI_RETURN_IF_ERROR(check_demand(demand));
-  Result<Placed> placed = Search(demand).run();
-  if (placed || placed.error().code != ErrorCode::no_memory || (demand.stages == 0 && demand.replicas == 0)) return placed;
-  Demand free = demand;
-  free.stages = free.replicas = 0;
-  if (!Search(free).run()) return placed;
-  return fail(ErrorCode::no_memory,
-              "the workers' memory holds the job, but not with pool.stages = " + std::to_string(demand.stages) +
-                  " and pool.replicas = " + std::to_string(demand.replicas),
-              "placement", "leave pool.stages, pool.replicas and pool.split to the placer, or ask for more stages");
+  SUANLI_RETURN_IF_ERROR(check_wishes(demand));
+  SUANLI_ASSIGN_OR_RETURN(std::optional<Placed> placed, Search(demand).run());
+  if (placed) return *std::move(placed);
+  return too_small(demand, [](const Demand& other) { return Search(other).finds(); });
 }
 
 }  // namespace suanli::route

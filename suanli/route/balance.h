@@ -7,6 +7,7 @@
 // Placer is the interface that the planner's joint search will fill, too; BalancedPlacer is the simple one.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <functional>
 #include <vector>
@@ -25,6 +26,13 @@ struct BlockCost {
   Bytes state{0};                            // params, optimizer, gradient sums
   Bytes stash{0};                            // of one micro-batch, from its forward to its backward
   Bytes forward_out{0}, backward_in{0};      // crossing after this block, of one micro-batch; 0 after the last
+  // What codecs add, by the formula of stage_memory.h; 0 without. Of one micro-batch that crosses after this block:
+  Bytes first_out{0};  // forward_out at a sample's first visit, if it is more
+  Bytes codec{0};      // what the program of the stage at either end takes more
+  Bytes noted{0};      // what either end notes of the samples
+  // Of a replica that packs what it exchanges with others:
+  Bytes replica_own{0};     // errors
+  Bytes replica_packed{0};  // from each replica, itself too
 
   bool operator==(const BlockCost&) const = default;
 };
@@ -47,15 +55,30 @@ struct LineSpeed {
   BytesPerSecond rate{0};  // 0: without limit
 };
 
+// What a replica that packs works with, once for all blocks that have tensors of one type.
+struct ReplicaWork {
+  std::vector<bool> in_block;  // which have some; as many as blocks
+  Bytes bytes{0};
+  Bytes packed{0};  // besides, for each replica
+};
+
+// The part of a worker's memory that AQ-SGD's buffers may take is 1 / kKeptShare.
+inline constexpr std::int64_t kKeptShare = 4;
+// Of a worker's memory what is left for its stage where buffers may take `kept`.
+inline Bytes usable_memory(Bytes memory, Bytes kept) { return memory - std::min(kept, memory / kKeptShare); }
+
 struct Demand {
   std::vector<BlockCost> blocks;
   std::vector<bool> legal_cut;  // [block], after it; one fewer than blocks
+  std::vector<bool> wanted_cut = {};  // the same: no other cuts; empty: all are as good
   std::int64_t micro_batches = 1;
   std::vector<WorkerPower> workers;
   std::function<LineSpeed(WorkerIndex from, WorkerIndex to)> line = {};  // empty: no delay, no limit
   std::size_t stages = 0;  // so many and no others; 0: as many as make the step short
   std::size_t replicas = 0;  // of every stage; 0: as many as make the step short
   bool lanes = false;  // as in ScheduleOptions; lanes exchange no gradients
+  std::vector<ReplicaWork> replica_work = {};
+  Bytes kept{0};  // the most that AQ-SGD's buffers may take of each worker's memory
 };
 
 struct Placed {
@@ -63,7 +86,7 @@ struct Placed {
   Speeds speeds;                 // that the table was made with; holds what it needs of the demand
   Seconds step_time{0};          // simulated, with the exchange of gradients
   Seconds exchange{0};           // of it, after the last backward
-  std::vector<Bytes> memory_of;  // [worker]: state, a stash for each slot, and buffers of what crosses; 0 for those that stand by
+  std::vector<Bytes> memory_of;  // [worker]: by stage_memory.h, without what AQ-SGD keeps; 0 for those that stand by
 };
 
 // Thread rule: place() is const and keeps nothing; any thread.

@@ -21,7 +21,7 @@ std::vector<std::size_t> stage_bounds(const graph::Cut& cut, std::size_t blocks)
   return bounds;
 }
 
-PlacementCost::PlacementCost(const Demand& demand) : demand_(demand) {
+PlacementCost::PlacementCost(const Demand& demand) : demand_(demand), memory_(demand) {
   const auto workers = static_cast<WorkerIndex>(worker_count());
   for (WorkerIndex a = 0; a < workers; ++a) {
     for (WorkerIndex b = 0; b < workers; ++b) {
@@ -31,28 +31,24 @@ PlacementCost::PlacementCost(const Demand& demand) : demand_(demand) {
     }
   }
   forward_ = backward_ = {0};
-  state_ = stash_ = {0};
   for (const BlockCost& block : demand.blocks) {
     forward_.push_back(forward_.back() + block.forward.value());
     backward_.push_back(backward_.back() + block.backward.value());
-    state_.push_back(state_.back() + block.state.value());
-    stash_.push_back(stash_.back() + block.stash.value());
     largest_crossing_ = std::max({largest_crossing_, block.forward_out.value(), block.backward_in.value()});
   }
 }
 
-Bytes PlacementCost::memory(std::size_t first, std::size_t end, std::int64_t slots, int credits) const {
-  std::int64_t crosses = 0;
-  for (std::size_t cut : {first, end})
-    if (cut > 0 && cut < block_count())
-      crosses = std::max({crosses, demand_.blocks[cut - 1].forward_out.value(), demand_.blocks[cut - 1].backward_in.value()});
-  return Bytes(state_[end] - state_[first] + slots * (stash_[end] - stash_[first]) + 2 * credits * crosses);
+int PlacementCost::slots_that_fit(StageLoad load, Bytes usable) const {
+  load.slots = 0;
+  const std::int64_t slot = memory_.slot(load).value(), room = (usable - memory_.total(load)).value();
+  const std::int64_t most = std::min<std::int64_t>(demand_.micro_batches, kMostMicroBatches);
+  return static_cast<int>(slot == 0 ? most : std::clamp<std::int64_t>(room / slot, 1, most));
 }
 
-int PlacementCost::slots_that_fit(std::size_t first, std::size_t end, Bytes memory_there, int credits) const {
-  const std::int64_t stash = stash_[end] - stash_[first], room = (memory_there - memory(first, end, 0, credits)).value();
-  const std::int64_t most = std::min<std::int64_t>(demand_.micro_batches, kMostMicroBatches);
-  return static_cast<int>(stash == 0 ? most : std::clamp<std::int64_t>(room / stash, 1, most));
+// The route table's shares are by the times of whole lanes, or may round the other way.
+std::int64_t PlacementCost::most_micro_batches(std::size_t replicas, std::int64_t share) const {
+  const std::int64_t most = demand_.micro_batches - static_cast<std::int64_t>(replicas) + 1;
+  return demand_.lanes ? most : std::min(most, share + 1);
 }
 
 Seconds PlacementCost::distance(WorkerIndex a, WorkerIndex b) const {
@@ -106,7 +102,7 @@ Seconds PlacementCost::exchange(const Placement& placement) const {
   for (std::size_t s = 0; s < placement.stages.size(); ++s) {
     const Group& group = placement.stages[s];
     const double replicas = static_cast<double>(group.size());
-    const double bytes = static_cast<double>(state_[bounds[s + 1]] - state_[bounds[s]]) / 4;
+    const double bytes = static_cast<double>(memory_.state(bounds[s], bounds[s + 1]).value()) / 4;
     for (WorkerIndex a : group)
       for (WorkerIndex b : group)
         if (a != b)  // every member sends its part to the others, and takes the sums back
@@ -124,17 +120,23 @@ std::vector<PlacementCost::Stage> PlacementCost::figures(const std::vector<Group
     for (WorkerIndex worker : groups[s]) {
       const WorkerPower& power = demand_.workers[static_cast<std::size_t>(worker)];
       each.push_back(Seconds(1 / power.rate.value()));
-      stage.memory = std::min(stage.memory, power.memory);
+      stage.memory = std::min(stage.memory, memory_.usable(power.memory));
     }
-    const std::vector<std::int64_t> share = shares(demand_.micro_batches, each);
+    std::vector<std::int64_t> share = shares(demand_.micro_batches, each);
     double last = 0;
     for (std::size_t k = 0; k < each.size(); ++k) {
-      if (share[k] == 0) return {};
+      if (share[k] == 0 && !demand_.lanes) return {};
+      if (share[k] == 0) {  // a lane has one at least
+        --*std::ranges::max_element(share);
+        share[k] = 1;
+      }
       last = std::max(last, static_cast<double>(share[k]) * each[k].value());
     }
     stage.rate = static_cast<double>(demand_.micro_batches) / last;
     const auto open = static_cast<std::int64_t>(groups.size() - s);
     if (full_slots) stage.slots = std::min(open, *std::ranges::max_element(share));
+    stage.replicas = groups[s].size();
+    stage.micro_batches = most_micro_batches(stage.replicas, *std::ranges::max_element(share));
     if (s + 1 == groups.size()) continue;
     const double pairs = static_cast<double>(groups[s].size() * groups[s + 1].size());
     const double lines = static_cast<double>(std::max(groups[s].size(), groups[s + 1].size()));
@@ -179,7 +181,8 @@ std::optional<Draft> PlacementCost::cut(const std::vector<Group>& groups, bool f
         const double compute = (forward_[end] - forward_[first] + backward_[end] - backward_[first]) / stage.rate;
         if (compute >= slowest[here]) break;  // and grows from here on
         const double time = std::max({before, compute, line});
-        if (time >= slowest[here] || memory(first, end, stage.slots, kLeastCredits) > stage.memory) continue;
+        const StageLoad load{first, end, stage.slots, kLeastCredits, stage.micro_batches, stage.replicas};
+        if (time >= slowest[here] || memory_.total(load) > stage.memory) continue;
         slowest[here] = time;
         from[here] = first;
       }
@@ -208,7 +211,8 @@ Seconds PlacementCost::estimate(const std::vector<Group>& groups, const std::vec
                                          stages[s].backward * static_cast<double>(demand_.blocks[end - 1].backward_in.value()));
     }
     trip += compute * replicas;
-    const int slots = slots_that_fit(first, end, stages[s].memory, kLeastCredits);
+    const StageLoad load{first, end, 1, kLeastCredits, stages[s].micro_batches, stages[s].replicas};
+    const int slots = slots_that_fit(load, stages[s].memory);
     period = std::max({period, compute, crossing(stages[s], end), trip / (slots * replicas)});
   }
   return Seconds(trip + period * static_cast<double>(demand_.micro_batches - 1));
@@ -223,11 +227,12 @@ std::optional<Placement> PlacementCost::chain(const Group& order, const std::vec
   reached[0][0] = true;
   for (std::size_t j = 0; j < order.size(); ++j) {
     reached[j + 1] = reached[j];
-    const Bytes there = memory_of[static_cast<std::size_t>(order[j])];
+    const Bytes there = memory_.usable(memory_of[static_cast<std::size_t>(order[j])]);
     for (std::size_t end = 1; end <= blocks; ++end) {
       for (std::size_t first = end; may_end(end) && !reached[j + 1][end] && first-- > 0;) {
-        if (memory(first, end, 1, 0) > there) break;  // and grows from here on
-        if (!reached[j][first] || memory(first, end, 1, kLeastCredits) > there) continue;
+        const StageLoad load{first, end, 1, kLeastCredits, demand_.micro_batches, 1};
+        if (memory_.least(first, end) > there) break;  // and grows from here on
+        if (!reached[j][first] || memory_.total(load) > there) continue;
         reached[j + 1][end] = true;
         begin[j + 1][end] = first;
       }
@@ -242,6 +247,25 @@ std::optional<Placement> PlacementCost::chain(const Group& order, const std::vec
     end = begin[j][end];
   }
   return placement;
+}
+
+std::optional<Bytes> PlacementCost::least_of_each(std::size_t stages, std::size_t replicas) const {
+  const std::size_t blocks = block_count();
+  const std::int64_t none = std::numeric_limits<std::int64_t>::max();
+  // least[end]: of the largest of the stages so far, which hold blocks [0, end).
+  std::vector<std::int64_t> least(blocks + 1, none);
+  least[0] = 0;
+  const std::int64_t micro_batches = most_micro_batches(replicas, demand_.micro_batches);
+  for (std::size_t s = 0; s < stages; ++s) {
+    std::vector<std::int64_t> next(blocks + 1, none);
+    for (std::size_t end = 1; end <= blocks; ++end)
+      for (std::size_t first = 0; may_end(end) && first < end; ++first)
+        if (least[first] != none)
+          next[end] = std::min(next[end], std::max(least[first], memory_.total({first, end, 1, kLeastCredits, micro_batches,
+                                                                                replicas}).value()));
+    least = std::move(next);
+  }
+  return least[blocks] == none ? std::nullopt : std::optional(Bytes(least[blocks]));
 }
 
 }  // namespace suanli::route

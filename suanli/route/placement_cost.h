@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "suanli/route/balance.h"
+#include "suanli/route/stage_memory.h"
 
 namespace suanli::route {
 
@@ -25,10 +26,11 @@ class PlacementCost {
 
   std::size_t block_count() const { return demand_.blocks.size(); }
   std::size_t worker_count() const { return demand_.workers.size(); }
-  // Blocks [first, end) with so many micro-batches open and so many buffers each way for the largest value that crosses.
-  Bytes memory(std::size_t first, std::size_t end, std::int64_t slots, int credits) const;
-  // The most slots that memory allows, at least 1 (then it may not fit at all), at most the micro-batches.
-  int slots_that_fit(std::size_t first, std::size_t end, Bytes memory, int credits) const;
+  const StageMemory& memory() const { return memory_; }
+  // The most slots that a worker's usable memory allows, at least 1 (then it may not fit at all), at most the micro-batches.
+  int slots_that_fit(StageLoad load, Bytes usable) const;
+  // The most micro-batches that one of so many replicas runs, of which the one with most has `share` by speed.
+  std::int64_t most_micro_batches(std::size_t replicas, std::int64_t share) const;
   // From one worker to the other and back, for the largest value that crosses anywhere: how far apart they are.
   Seconds distance(WorkerIndex a, WorkerIndex b) const;
 
@@ -44,11 +46,16 @@ class PlacementCost {
   // Each worker a stage of its own or left out, in this order, with one slot and this memory (index: worker); nothing if it does
   // not fit.
   std::optional<Placement> chain(const Group& order, const std::vector<Bytes>& memory) const;
+  // The least usable memory that is enough for a cut into so many stages of so many replicas each, if every worker has it;
+  // nothing if no such cut is legal.
+  std::optional<Bytes> least_of_each(std::size_t stages, std::size_t replicas) const;
 
  private:
   struct Stage {  // a group's figures
     double rate = 0;  // at which it runs micro-batches together
-    Bytes memory;     // the least of a member
+    Bytes memory;     // the least of a member that is usable
+    std::int64_t micro_batches = 0;  // the most of a member
+    std::size_t replicas = 1;
     double forward = 0, backward = 0;  // seconds for one byte to and from the next group, over all lines between them
     double delay = 0;                  // to the next group and back
     std::int64_t slots = 1;            // that memory must hold
@@ -60,12 +67,15 @@ class PlacementCost {
   std::size_t cell(WorkerIndex a, WorkerIndex b) const {
     return static_cast<std::size_t>(a) * worker_count() + static_cast<std::size_t>(b);
   }
-  bool may_end(std::size_t end) const { return end == block_count() || demand_.legal_cut[end - 1]; }
+  bool may_end(std::size_t end) const {
+    return end == block_count() ||
+           (demand_.legal_cut[end - 1] && (demand_.wanted_cut.empty() || demand_.wanted_cut[end - 1]));
+  }
 
   const Demand& demand_;
   std::vector<double> delay_, per_byte_;               // [from, to], seconds
   std::vector<double> forward_, backward_;             // sums of Flops before block i
-  std::vector<std::int64_t> state_, stash_;            // sums of bytes before block i
+  StageMemory memory_;
   std::int64_t largest_crossing_ = 0;
   std::int64_t cells_ = 0;
 };

@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
+#include <new>
 #include <set>
 
 namespace suanli::train {
@@ -74,6 +75,20 @@ class ActivationStore::SpillFile {
   std::map<std::int64_t, std::set<std::int64_t>> free_;  // by size
 };
 
+namespace {
+
+// False: the machine has none, though the options would allow it.
+bool take_memory(std::vector<std::byte>& data, std::size_t size) {
+  try {
+    data.resize(size);
+    return true;
+  } catch (const std::bad_alloc&) {
+    return false;
+  }
+}
+
+}  // namespace
+
 ActivationStore::ActivationStore(Options options) : options_(std::move(options)) {}
 ActivationStore::ActivationStore(ActivationStore&&) noexcept = default;
 ActivationStore& ActivationStore::operator=(ActivationStore&&) noexcept = default;
@@ -101,8 +116,13 @@ Result<bool> ActivationStore::put(Key key, std::uint64_t visit, ByteSpan buffer)
       ++uses_;
       return false;
     }
+    if (entry.offset < 0 && !take_memory(entry.data, buffer.size())) {
+      if (spill_) entry.offset = spill_->take(size);
+      if (entry.offset < 0)
+        return fail(ErrorCode::no_memory, "the machine has no memory for another activation", "activations of AQ-SGD",
+                    "lower 'codec.memory', or lend less memory (--memory)");
+    }
     const bool in_memory = entry.offset < 0;
-    if (in_memory) entry.data.resize(buffer.size());
     entry.age = ages_.insert(ages_.end(), key);
     found = entries_.emplace(key, std::move(entry)).first;
     ++stats_.entries;

@@ -63,7 +63,8 @@ class ActivationStore {
   ActivationStore& operator=(ActivationStore&&) noexcept;
   ~ActivationStore();
 
-  // Keeps a copy in place of what the key had. False if it does not fit: then the key has nothing. Errors: io, no_space.
+  // Keeps a copy in place of what the key had. False if it does not fit: then the key has nothing, as after an error. Errors: io,
+  // no_space; no_memory, if neither the machine's memory nor the spill file has room.
   Result<bool> put(Key key, std::uint64_t visit, ByteSpan buffer);
   // False if the key has nothing. Errors: mismatch (a buffer of another size), io.
   Result<bool> get(Key key, std::span<std::byte> buffer);

@@ -59,11 +59,12 @@ void SnapshotSaver::keep_news(checkpoint::BackgroundWriter::Progress progress) {
   for (Error& error : progress.errors) news_.errors.push_back(std::move(error));
 }
 
-Result<Restored> restore_latest(const checkpoint::Tier& tier, engine::State& state,
-                                const std::string& place, bool parameters_only) {
-  const auto is_wanted = [&](std::string_view name) {
-    return !parameters_only || state.find(name) != nullptr;
-  };
+bool is_of_replicas(std::string_view name) { return name.starts_with("replica/") || name.starts_with("outer."); }
+
+namespace {
+
+Result<Restored> restore(const checkpoint::Tier& tier, engine::State& state, const std::string& place,
+                         const checkpoint::TensorFilter& is_wanted, bool takes_replicas) {
   auto latest = checkpoint::load_latest(tier, is_wanted);
   if (!latest && latest.error().place.empty())
     return tl::unexpected(std::move(latest).error().within(place));
@@ -71,11 +72,34 @@ Result<Restored> restore_latest(const checkpoint::Tier& tier, engine::State& sta
   const checkpoint::Snapshot& snapshot = loaded.snapshot;
   const std::string from = place + ": snapshot of step " + std::to_string(snapshot.step);
   SUANLI_ASSIGN_OR_RETURN(SnapshotMeta meta, parse_meta(snapshot.meta_json, from));
+  if (takes_replicas)
+    for (const checkpoint::NamedTensor& tensor : snapshot.tensors)
+      if (is_of_replicas(tensor.name)) SUANLI_RETURN_IF_ERROR(state.add(tensor.name, tensor.type, tensor.bytes()));
   SUANLI_RETURN_IF_ERROR(write_state(snapshot, state, from));
   return Restored{std::move(meta), std::move(loaded.damages)};
 }
 
+}  // namespace
+
+Result<Restored> restore_latest(const checkpoint::Tier& tier, engine::State& state,
+                                const std::string& place, bool parameters_only) {
+  const auto is_wanted = [&](std::string_view name) {
+    return !parameters_only || state.find(name) != nullptr;
+  };
+  return restore(tier, state, place, is_wanted, /*takes_replicas=*/false);
+}
+
+Result<Restored> restore_latest_with_replicas(const checkpoint::Tier& tier, engine::State& state, const std::string& place) {
+  return restore(tier, state, place, {}, /*takes_replicas=*/true);
+}
+
 Status write_state(const checkpoint::Snapshot& snapshot, engine::State& state, const std::string& from) {
+  for (const checkpoint::NamedTensor& tensor : snapshot.tensors)
+    if (is_of_replicas(tensor.name) && state.find(tensor.name) == nullptr)
+      return fail(ErrorCode::mismatch,
+                  "it holds what replicas on a pool keep, such as '" + printable(tensor.name) +
+                      "', and one machine alone can neither go on with that nor compute it again",
+                  from, "go on with the run on a pool: 'suanli train RUN --resume --on POOL', or '--on local:N'");
   if (snapshot.tensors.size() != state.tensors().size())
     return fail(ErrorCode::mismatch,
                 "it has " + std::to_string(snapshot.tensors.size()) + " of the model's " +

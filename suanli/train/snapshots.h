@@ -72,7 +72,12 @@ class SnapshotSaver {
   std::optional<Error> last_error_;
 };
 
-// Writes the snapshot's tensors into `state`, which must have them all, and no others. Error mismatch names `from`.
+// Whether a tensor is what replicas on a pool keep beside the state of one machine (docs/formats/codecs.md, section 5): its name
+// begins with "replica/" or "outer.".
+bool is_of_replicas(std::string_view name);
+
+// Writes the snapshot's tensors into `state`, which must have them all, and no others. Error mismatch names `from`, and of state
+// of replicas where the run can go on.
 [[nodiscard]] Status write_state(const checkpoint::Snapshot& snapshot, engine::State& state, const std::string& from);
 
 struct Restored {
@@ -83,5 +88,7 @@ struct Restored {
 // or, with `parameters_only`, a part. No snapshot at all: not_found. Another model's: mismatch.
 Result<Restored> restore_latest(const checkpoint::Tier& tier, engine::State& state,
                                 const std::string& place, bool parameters_only);
+// The same for a pool: the state takes the tensors of replicas that the snapshot has.
+Result<Restored> restore_latest_with_replicas(const checkpoint::Tier& tier, engine::State& state, const std::string& place);
 
 }  // namespace suanli::train

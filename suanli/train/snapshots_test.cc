@@ -5,6 +5,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "suanli/base/file.h"
 #include "suanli/base/test_folder.h"
 #include "suanli/graph/builder.h"
 
@@ -100,6 +101,38 @@ class SnapshotSaverTest : public testing::Test {
   engine::State state_{*device_};
   std::unique_ptr<checkpoint::LocalTier> tier_;
 };
+
+// What replicas keep lies in the newest snapshot alone, and that is damaged: the one before is whole without.
+TEST_F(SnapshotSaverTest, StateOfReplicasIsTakenByWhoWantsItAndToldToOthers) {
+  SnapshotSaver saver(state_, *tier_, 3);
+  ASSERT_TRUE(saver.begin(some_meta(1)));
+  saver.finish();
+  const std::vector<float> error(8, 0.5F);
+  ASSERT_TRUE(state_.add("replica/1/error/b", graph::f32({8}), std::as_bytes(std::span(error))));
+  ASSERT_TRUE(saver.begin(some_meta(2)));
+  saver.finish();
+
+  engine::State alone(*device_), pool(*device_), older(*device_);
+  for (engine::State* state : {&alone, &pool, &older}) ASSERT_TRUE(state->initialize(graph_, 2));
+  const auto refused = restore_latest(*tier_, alone, "the run", /*parameters_only=*/false);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, ErrorCode::mismatch);
+  EXPECT_THAT(refused.error().message, HasSubstr("replica/1/error/b"));
+  EXPECT_THAT(refused.error().next_step, HasSubstr("--on POOL"));
+  ASSERT_TRUE(restore_latest(*tier_, alone, "the run", /*parameters_only=*/true));
+
+  const auto restored = restore_latest_with_replicas(*tier_, pool, "the run");
+  ASSERT_TRUE(restored) << restored.error().to_string();
+  EXPECT_EQ(restored->meta.step, 2);
+  ASSERT_NE(pool.find("replica/1/error/b"), nullptr);
+
+  ASSERT_TRUE(write_file_atomic(folder_ / "checkpoints/step-00000002/manifest.json", as_bytes(std::string("{}"))));
+  const auto before = restore_latest_with_replicas(*tier_, older, "the run");
+  ASSERT_TRUE(before) << before.error().to_string();
+  EXPECT_EQ(before->meta.step, 1);
+  EXPECT_EQ(before->damages.size(), 1U);
+  EXPECT_EQ(older.find("replica/1/error/b"), nullptr);
+}
 
 TEST_F(SnapshotSaverTest, SavesTheStateAsItWasAndRestoresIt) {
   const std::vector<float> a = read("a");
