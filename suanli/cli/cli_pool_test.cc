@@ -224,6 +224,37 @@ TEST_F(CliPool, AKilledReplicaCostsTheStepInFlightAlone) {
   EXPECT_EQ(run({"digest", "run", "--json"}).json()["root"], run({"digest", "alone", "--json"}).json()["root"]);
 }
 
+// Three lanes of local steps, of which one is killed: the others keep what they have done, and go on.
+TEST_F(CliPool, AKilledLaneLeavesTheOthers) {
+  const json made = begin_pool();
+  for (const std::string name : {"w1", "w2", "w3"}) {
+    Words words = worker_words(name, made["token"]);
+    words.insert(words.end(), {"--cap", "1G"});
+    begin(name, words);
+  }
+  ASSERT_TRUE(becomes([&] { return run({"pool", "status", "--json"}).json()["workers"] == 3; }));
+  put_job(30);
+  const std::string id = detach("run", {"--set", "arith=f32", "--set", "train.micro_batches=6", "--set", "checkpoint.every=0",
+                                        "--set", "pool.stages=1", "--set", "pool.replicas=3", "--set", "local.inner_steps=4",
+                                        "--set", "codec.weights=ef4"});
+  ASSERT_TRUE(becomes([&] { return job(id)["step"] >= 5; })) << job(id).dump();
+  processes_.at("w1")->send(SIGKILL);
+  ASSERT_TRUE(becomes([&] { return job(id)["closed"] == true; }));
+  const json ended = job(id);
+  EXPECT_EQ(ended["state"], "failed");
+  ASSERT_EQ(ended["saved_step"], ended["step"]) << ended.dump();
+  EXPECT_THAT(ended["error"]["message"].get<std::string>(), HasSubstr("of 2 of 3 lanes, counted anew"));
+  const std::string step = std::to_string(ended["step"].get<int>());
+  const std::string manifest =
+      content_of(folder_ / ("run/checkpoints/step-" + std::string(8 - step.size(), '0') + step + "/manifest.json"));
+  EXPECT_THAT(manifest, testing::AllOf(HasSubstr("replica/0/outer.error/wte.weight"), HasSubstr("replica/1/wte.weight.adam_m"),
+                                       testing::Not(HasSubstr("replica/2/"))));
+  const Ended resumed = run({"train", "run", "--on", "p", "--resume", "--quiet", "--set", "pool.replicas=2"});
+  ASSERT_EQ(resumed.code, 0) << resumed.err;
+  EXPECT_THAT(resumed.err, testing::Not(HasSubstr("lacks")));
+  EXPECT_EQ(job("job-2")["first_step"], ended["step"].get<int>() + 1);
+}
+
 TEST_F(CliPool, LetsInWhomItShould) {
   const json made = begin_pool();
   const std::string token = made["token"];

@@ -112,6 +112,18 @@ TEST_F(CliReplicas, LanesOfLocalStepsTrainAndGoOn) {
   EXPECT_THAT(alone.err, AllOf(HasSubstr("outer."), HasSubstr("--on POOL")));
 }
 
+// The outer step after the last step is the only one there is, and the weights that all share are those of it.
+TEST_F(CliReplicas, ARunThatEndsWithinARoundLeavesWhatItsLanesHaveLearned) {
+  Words words = words_of("short", {"--set", "local.inner_steps=100", "--set", "codec.weights=ef4", "--set", "train.steps=8"});
+  const Ended first = run(words);
+  ASSERT_EQ(first.code, 0) << first.err;
+  expect_trained("short", 8);
+  const Ended second = run({"train", "short", "--resume", "--on", "local:2", "--links", "lines.toml", "--set", "train.steps=12"});
+  ASSERT_EQ(second.code, 0) << second.err;
+  EXPECT_THAT(second.err, testing::Not(HasSubstr("lacks")));
+  expect_trained("short", 12);
+}
+
 TEST_F(CliReplicas, PackedSumsOfExactArithmeticAreRefused) {
   const Ended ended = run(words_of("exact", {"--set", "arith=exact", "--set", "codec.weights=ef4"}));
   EXPECT_NE(ended.code, 0);

@@ -129,8 +129,8 @@ Status check_growth(const GptConfig& from, const GptConfig& to) {
                   from_width,
               "model.width", "try " + std::to_string(2 * from.width));
   if (to.heads != from.heads * (to.width / from.width))
-    return no(std::to_string(to.heads) + " heads: with a width of " + std::to_string(to.width) + " instead of " + from_width + ", " +
-                  from_heads + " heads become " + std::to_string(from.heads * (to.width / from.width)),
+    return no(std::to_string(to.heads) + " heads: with a width of " + std::to_string(to.width) + " instead of " + from_width +
+                  ", " + from_heads + " heads become " + std::to_string(from.heads * (to.width / from.width)),
               "model.heads", "heads keep their size");
   if (to.context != from.context || to.vocab != from.vocab || to.norm_eps != from.norm_eps)
     return no("context, vocabulary and norm_eps cannot grow", "model", "leave them as they are");

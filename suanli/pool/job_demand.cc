@@ -114,7 +114,7 @@ void add_lanes(route::Demand& demand, const graph::Graph& graph, const train::Lo
       const Bytes packed = graph::wire_type(settings.codec, type).bytes(), whole = type.bytes();
       BlockCost& block = demand.blocks[b];
       block.state += whole * std::int64_t{settings.codec.has_buffer() ? 3 : 2};
-      if (settings.delay > 0) block.state += packed;
+      block.state += packed;
       // What came from every lane, and the same as the program that applies reads it. Programs are made when they are due, one at
       // a time; of one parameter after the other the changes of all lanes are decoded.
       block.replica_own += whole * kApplying + packed;

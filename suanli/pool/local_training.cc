@@ -12,6 +12,7 @@ namespace suanli::pool {
 using graph::Phase;
 using meter::Cause;
 using train::OuterParam;
+using train::OuterPart;
 
 namespace {
 
@@ -58,14 +59,25 @@ Status check_lanes(const route::RouteTable& table) {
   return {};
 }
 
+OuterTensor outer_begun() { return {std::string(train::kOuterBegun), graph::i32({1}), true}; }
+
 std::vector<OuterTensor> outer_tensors(const OuterParam& param, const train::LocalSteps& settings) {
   std::vector<OuterTensor> tensors = {{"outer.global/" + param.name, param.type, true},
                                       {"outer.momentum/" + param.name, param.type, true}};
   if (settings.codec.has_buffer()) tensors.push_back({"outer.error/" + param.name, param.type});
-  if (settings.delay > 0)
-    tensors.push_back({sent_name(param.name), graph::wire_type(settings.codec, param.type), false,
-                       nothing_sent(settings.codec, param.type)});
+  tensors.push_back({sent_name(param.name), graph::wire_type(settings.codec, param.type), false,
+                     nothing_sent(settings.codec, param.type)});
   return tensors;
+}
+
+Error outer_error(const Error& refusal, std::int64_t step) {
+  constexpr std::string_view kNext = "next/";
+  if (refusal.code != ErrorCode::not_finite || !refusal.place.starts_with(kNext)) return refusal;
+  const std::string name = refusal.place.substr(kNext.size());
+  return {ErrorCode::not_finite,
+          "the outer step after step " + std::to_string(step) + " makes " + name + " what is not finite: a lane has diverged",
+          name,
+          "go on from the last snapshot with a lower 'train.lr' or 'local.outer_lr', or look at the data of these steps"};
 }
 
 struct LocalTraining::Fragment {
@@ -76,9 +88,17 @@ struct LocalTraining::Fragment {
     std::vector<std::string> inputs;  // of the applying graph, by rank
   };
   std::vector<Param> params;
-  std::shared_ptr<const engine::Program> send, apply;
-  meter::Work send_work, apply_work;
+  struct Part {
+    std::shared_ptr<const engine::Program> program;
+    meter::Work work;
+  };
+  Part send;
+  std::array<Part, 3> apply;       // by OuterPart
   std::vector<Bytevector> packed;  // by rank
+  // What is sent and not applied to all yet: after which step, whether all of it has come and is finite, and whether the lane's
+  // own weights are those after it already.
+  std::optional<std::int64_t> sent_at;
+  bool has_come = false, is_local = false;
 };
 
 LocalTraining::LocalTraining(const Stage& on, const train::LocalSteps& settings, std::uint64_t epoch,
@@ -95,12 +115,15 @@ Result<std::unique_ptr<LocalTraining>> LocalTraining::create(const Stage& on, co
   auto local = std::unique_ptr<LocalTraining>(new LocalTraining(on, settings, epoch, std::move(replicas), own));
   engine::Target target;
   target.arithmetic = arithmetic == engine::Arithmetic::exact ? arithmetic : engine::Arithmetic::f32;
-  const auto compile = [&](const graph::Graph& graph, meter::Work& work) -> Result<std::shared_ptr<const engine::Program>> {
+  const auto compile = [&](const graph::Graph& graph, Fragment::Part& part) -> Status {
     SUANLI_RETURN_IF_ERROR(on.state.initialize(graph, 0));
     SUANLI_ASSIGN_OR_RETURN(engine::Program program, engine::compile(graph, target));
-    work = meter::work_of(graph, Phase::update, program);
-    return std::make_shared<const engine::Program>(std::move(program));
+    part.work = meter::work_of(graph, Phase::update, program);
+    part.program = std::make_shared<const engine::Program>(std::move(program));
+    return {};
   };
+  const OuterTensor begun = outer_begun();
+  SUANLI_RETURN_IF_ERROR(on.state.add(begun.name, begun.type, Bytevector(size_of(begun.type))));
   // Fragments are those of the whole job, so that a weight which two stages hold is in the same one at both.
   for (const std::vector<OuterParam>& whole : train::outer_fragments(train::outer_params(job), settings.fragments)) {
     Fragment& fragment = local->fragments_.emplace_back();
@@ -123,10 +146,12 @@ Result<std::unique_ptr<LocalTraining>> LocalTraining::create(const Stage& on, co
         SUANLI_RETURN_IF_ERROR(on.state.add(tensor.name, tensor.type, tensor.begins));
       }
     SUANLI_ASSIGN_OR_RETURN(const graph::Graph send, train::outer_send_graph(own_params, settings));
-    SUANLI_ASSIGN_OR_RETURN(fragment.send, compile(send, fragment.send_work));
-    SUANLI_ASSIGN_OR_RETURN(const graph::Graph apply,
-                            train::outer_apply_graph(own_params, settings, static_cast<int>(local->replicas_.size())));
-    SUANLI_ASSIGN_OR_RETURN(fragment.apply, compile(apply, fragment.apply_work));
+    SUANLI_RETURN_IF_ERROR(compile(send, fragment.send));
+    for (const OuterPart part : {OuterPart::check, OuterPart::local, OuterPart::shared}) {
+      SUANLI_ASSIGN_OR_RETURN(const graph::Graph apply, train::outer_apply_graph(
+          own_params, settings, static_cast<int>(local->replicas_.size()), part));
+      SUANLI_RETURN_IF_ERROR(compile(apply, fragment.apply[static_cast<std::size_t>(part)]));
+    }
     fragment.packed.assign(local->replicas_.size(), Bytevector(size));
   }
   return local;
@@ -146,81 +171,124 @@ Result<std::unique_ptr<engine::Executor>> LocalTraining::start(const std::shared
 
 Status LocalTraining::pack(Fragment& fragment) {
   const meter::Ledger::Timer timer(on_.ledger, Cause::update);
-  SUANLI_ASSIGN_OR_RETURN(const auto executor, start(fragment.send));
+  SUANLI_ASSIGN_OR_RETURN(const auto executor, start(fragment.send.program));
   SUANLI_RETURN_IF_ERROR(executor->update({}));
   Bytevector& packed = fragment.packed[own_];
   for (const Fragment::Param& param : fragment.params) {
     const std::span part = std::span(packed).subspan(param.at, param.size);
     SUANLI_RETURN_IF_ERROR(executor->read(param.output, part));
-    if (settings_.delay > 0) SUANLI_RETURN_IF_ERROR(on_.state.write(sent_name(param.what.name), part));
+    SUANLI_RETURN_IF_ERROR(on_.state.write(sent_name(param.what.name), part));
   }
-  on_.ledger.book(meter::Part::update, fragment.send_work);
+  on_.ledger.book(meter::Part::update, fragment.send.work);
   return {};
 }
 
 // The receiving ends are open before anything is waited for.
-Result<Bytes> LocalTraining::exchange(std::size_t fragment, std::int64_t step) {
+void LocalTraining::exchange(std::size_t index, std::int64_t step, Sent& sent) {
   const meter::Ledger::Timer timer(on_.ledger, Cause::communication);
-  std::vector<Bytevector>& packed = fragments_[fragment].packed;
-  Bytes sent;
+  Fragment& fragment = fragments_[index];
+  fragment.sent_at = step;
+  fragment.has_come = fragment.is_local = false;
+  const Bytevector& own = fragment.packed[own_];
   for (std::size_t rank = 0; rank < replicas_.size(); ++rank) {
     if (rank == own_) continue;
-    on_.exchange.expect(replicas_[rank], label(fragment, step), packed[rank]);
-    SUANLI_RETURN_IF_ERROR(on_.exchange.send(replicas_[rank], label(fragment, step), packed[own_]));
-    sent += Bytes(static_cast<std::int64_t>(packed[own_].size()));
+    on_.exchange.expect(replicas_[rank], label(index, step), fragment.packed[rank]);
+    if (const Status went = on_.exchange.send(replicas_[rank], label(index, step), own); !went && !sent.broken)
+      sent.broken = went.error();
+    sent.bytes += Bytes(static_cast<std::int64_t>(own.size()));
   }
-  return sent;
 }
 
-Status LocalTraining::apply(std::size_t index, std::int64_t sent_step) {
+// Of a fragment that was sent: until all lanes' is here, and may be applied.
+Status LocalTraining::arrive(std::size_t index) {
   Fragment& fragment = fragments_[index];
+  if (fragment.has_come) return {};
   {
     const meter::Ledger::Timer timer(on_.ledger, Cause::communication);
     for (std::size_t rank = 0; rank < replicas_.size(); ++rank)
-      if (rank != own_) SUANLI_RETURN_IF_ERROR(on_.exchange.wait(replicas_[rank], label(index, sent_step)));
+      if (rank != own_) SUANLI_RETURN_IF_ERROR(on_.exchange.wait(replicas_[rank], label(index, *fragment.sent_at)));
   }
+  if (const Status finite = apply(fragment, OuterPart::check); !finite)
+    return tl::unexpected(outer_error(finite.error(), *fragment.sent_at));
+  fragment.has_come = true;
+  return {};
+}
+
+Status LocalTraining::apply(Fragment& fragment, OuterPart which) {
   const meter::Ledger::Timer timer(on_.ledger, Cause::update);
+  const Fragment::Part& part = fragment.apply[static_cast<std::size_t>(which)];
   std::vector<engine::HostTensor> inputs;
   for (const Fragment::Param& param : fragment.params)
     for (std::size_t rank = 0; rank < replicas_.size(); ++rank)
       inputs.push_back({param.inputs[rank], &fragment.packed[rank][param.at], Bytes(static_cast<std::int64_t>(param.size))});
-  SUANLI_ASSIGN_OR_RETURN(const auto executor, start(fragment.apply));
+  SUANLI_ASSIGN_OR_RETURN(const auto executor, start(part.program));
   SUANLI_RETURN_IF_ERROR(executor->update(inputs));
   on_.state.device().synchronize(on_.state.device().compute());
-  on_.ledger.book(meter::Part::update, fragment.apply_work);
+  on_.ledger.book(meter::Part::update, part.work);
   return {};
 }
 
-Result<Bytes> LocalTraining::go_on(std::int64_t steps_done) {
-  Bytes sent;
-  if (std::exchange(goes_on_, true)) return sent;
+bool LocalTraining::is_here(int fragment) const {
+  const auto index = static_cast<std::size_t>(fragment);
+  return index < fragments_.size() && !fragments_[index].params.empty();
+}
+
+// What the restored state has on its way is sent again.
+Status LocalTraining::begin(std::int64_t steps_done, Sent& sent) {
+  std::int32_t begun = 0;
+  SUANLI_RETURN_IF_ERROR(on_.state.read(train::kOuterBegun, std::as_writable_bytes(std::span(&begun, 1))));
+  begun_ = begun;
   for (std::int64_t step = std::max<std::int64_t>(1, steps_done - settings_.delay + 1); step <= steps_done; ++step)
-    for (const int due : train::outer_due(settings_, step).send) {
+    for (const int due : train::outer_due(settings_, *begun_, step).send) {
+      if (!is_here(due)) continue;
       const auto index = static_cast<std::size_t>(due);
-      if (index >= fragments_.size() || fragments_[index].params.empty()) continue;
       for (const Fragment::Param& param : fragments_[index].params)
         SUANLI_RETURN_IF_ERROR(
             on_.state.read(sent_name(param.what.name), std::span(fragments_[index].packed[own_]).subspan(param.at, param.size)));
-      SUANLI_ASSIGN_OR_RETURN(const Bytes more, exchange(index, step));
-      sent += more;
+      exchange(index, step, sent);
     }
+  return {};
+}
+
+Result<LocalTraining::Sent> LocalTraining::before_step(std::int64_t steps_done) {
+  Sent sent;
+  if (!begun_) SUANLI_RETURN_IF_ERROR(begin(steps_done, sent));
+  if (settings_.delay > 0) return sent;
+  for (std::size_t index = 0; index < fragments_.size(); ++index) {
+    Fragment& fragment = fragments_[index];
+    if (!fragment.sent_at || fragment.is_local) continue;
+    SUANLI_RETURN_IF_ERROR(arrive(index));
+    SUANLI_RETURN_IF_ERROR(apply(fragment, OuterPart::local));
+    fragment.is_local = true;
+  }
   return sent;
 }
 
-Result<Bytes> LocalTraining::after_step(std::int64_t step) {
-  Bytes sent;
-  const train::OuterDue due = train::outer_due(settings_, step);
-  const auto is_here = [&](int f) {
-    return static_cast<std::size_t>(f) < fragments_.size() && !fragments_[static_cast<std::size_t>(f)].params.empty();
-  };
-  for (const int f : due.send) {
-    if (!is_here(f)) continue;
-    SUANLI_RETURN_IF_ERROR(pack(fragments_[static_cast<std::size_t>(f)]));
-    SUANLI_ASSIGN_OR_RETURN(const Bytes more, exchange(static_cast<std::size_t>(f), step));
-    sent += more;
+Status LocalTraining::before_commit(std::int64_t step) {
+  for (const int f : train::outer_due(settings_, *begun_, step).apply)
+    if (is_here(f)) SUANLI_RETURN_IF_ERROR(arrive(static_cast<std::size_t>(f)));
+  return {};
+}
+
+Result<LocalTraining::Sent> LocalTraining::after_step(std::int64_t step) {
+  Sent sent;
+  const train::OuterDue due = train::outer_due(settings_, *begun_, step);
+  for (std::size_t index = 0; index < fragments_.size(); ++index) {
+    Fragment& fragment = fragments_[index];
+    const bool is_due = std::ranges::count(due.apply, static_cast<int>(index)) > 0;
+    if (!fragment.sent_at || (settings_.delay > 0 && !is_due)) continue;
+    SUANLI_CHECK(fragment.has_come);
+    if (!fragment.is_local) SUANLI_RETURN_IF_ERROR(apply(fragment, OuterPart::local));
+    SUANLI_RETURN_IF_ERROR(apply(fragment, OuterPart::shared));
+    fragment.sent_at.reset();
   }
-  for (const int f : due.apply)
-    if (is_here(f)) SUANLI_RETURN_IF_ERROR(apply(static_cast<std::size_t>(f), step - settings_.delay));
+  for (const auto* fragments : {&due.send, &due.cut_short})
+    for (const int f : *fragments) {
+      if (!is_here(f)) continue;
+      SUANLI_RETURN_IF_ERROR(pack(fragments_[static_cast<std::size_t>(f)]));
+      // No step follows the last: who collects the state has what all lanes have packed.
+      if (step != settings_.last_step) exchange(static_cast<std::size_t>(f), step, sent);
+    }
   return sent;
 }
 

@@ -3,15 +3,24 @@
 // their weights have moved, packed, and all take the outer step on it.
 //
 // Every stage exchanges its own weights among its replicas. A weight that two stages hold is exchanged by both, with the same
-// bits: packed it is less than to send its new value. With a delay the packed bytes travel while the next inner steps run; they
-// are waited for when they are applied.
+// bits: packed it is less than to send its new value.
+//
+// Nothing waits for another lane behind a commit, so that all who live hold one and the same state after it (decision 0014). A
+// commit packs what is due, keeps it in the state and sends it. It is waited for before the next commit: at the end of the step
+// that applies it, or, where there is no delay, at the beginning of the next step, which computes with the new weights; what all
+// share changes with that step's commit. What is not finite is refused before anything has changed. So the state after a step
+// that sends without a delay, or that is the last of the run, is that before its outer step: who collects the state of all lanes
+// takes it (outer_settling.h), with the same bits.
 //
 // State of a stage's worker, by its names (state_layout.h has those under which it travels): NAME and all of the optimizer's are
-// the lane's own; outer.global/NAME and outer.momentum/NAME have the same bits in all lanes; outer.error/NAME is what packing has
-// lost; outer.sent/NAME is what is on its way, where there is a delay, so that a snapshot can go on from it.
+// the lane's own; outer.global/NAME, outer.momentum/NAME and outer.begun have the same bits in all lanes; outer.error/NAME is
+// what packing has lost; outer.sent/NAME is what was sent last. Where w' is due in the next step's beginning, NAME may be w'
+// already after that: whoever takes the outer step overwrites it.
 #pragma once
 
+#include <array>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -35,7 +44,12 @@ struct OuterTensor {
   bool is_shared = false;  // the same bits in all lanes
   std::vector<std::byte> begins{};  // empty: as zeros; outer.global begins as the parameter
 };
+// Of all of a lane: outer.begun.
+OuterTensor outer_begun();
 std::vector<OuterTensor> outer_tensors(const train::OuterParam& param, const train::LocalSteps& settings);
+
+// The error of an outer step after `step` that makes a tensor what is not finite, of an executor's refusal; others as they are.
+Error outer_error(const Error& refusal, std::int64_t step);
 
 // One thread.
 class LocalTraining {
@@ -52,20 +66,33 @@ class LocalTraining {
                                                        std::uint64_t epoch, std::vector<WorkerIndex> replicas, std::size_t own);
   ~LocalTraining();
 
-  // Before the first step after create() and, if any, the restoring of state: what was on its way when so many steps were done is
-  // sent again. Later calls do nothing. Bytes sent.
-  Result<Bytes> go_on(std::int64_t steps_done);
-  // When step `step` (1, 2, ..) has changed the state: sends and applies what is due. Bytes sent.
-  Result<Bytes> after_step(std::int64_t step);
+  // Bytes that are sent to others, and what sending failed with: the state is as it should be all the same, but no further step
+  // can be made.
+  struct Sent {
+    Bytes bytes;
+    std::optional<Error> broken{};
+  };
+
+  // Before the forward pass of the step after `steps_done`, in each of its attempts. After create() and, if any, the restoring of
+  // state, the first call sends again what was on its way. Waits for what the step is to compute with. Errors: those of the
+  // exchange; not_finite, with the tensor and the step.
+  Result<Sent> before_step(std::int64_t steps_done);
+  // When all of step `step` (1, 2, ..) is done but its commit: waits for what that applies. The same errors.
+  Status before_commit(std::int64_t step);
+  // When the step has changed the state: applies what is due, packs and sends. Waits for nobody.
+  Result<Sent> after_step(std::int64_t step);
 
  private:
   struct Fragment;
   LocalTraining(const Stage& on, const train::LocalSteps& settings, std::uint64_t epoch, std::vector<WorkerIndex> replicas,
                 std::size_t own);
   Label label(std::size_t fragment, std::int64_t step) const;
+  Status begin(std::int64_t steps_done, Sent& sent);
+  bool is_here(int fragment) const;
   Status pack(Fragment& fragment);
-  Result<Bytes> exchange(std::size_t fragment, std::int64_t step);
-  Status apply(std::size_t fragment, std::int64_t sent_step);
+  void exchange(std::size_t fragment, std::int64_t step, Sent& sent);
+  Status arrive(std::size_t fragment);
+  Status apply(Fragment& fragment, train::OuterPart part);
   Result<std::unique_ptr<engine::Executor>> start(const std::shared_ptr<const engine::Program>& program);
 
   Stage on_;
@@ -74,7 +101,7 @@ class LocalTraining {
   std::vector<WorkerIndex> replicas_;
   std::size_t own_;
   std::vector<Fragment> fragments_;
-  bool goes_on_ = false;
+  std::optional<std::int64_t> begun_{};  // of the state; none: no step was made yet
 };
 
 }  // namespace suanli::pool

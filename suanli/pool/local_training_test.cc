@@ -186,6 +186,140 @@ TEST(LocalTraining, ALaneGoesOnWhileItsExchangeIsUnderWay) {
   EXPECT_EQ(apart.collect(), together.collect());
 }
 
+// Who collects the state takes the step that lanes take in the next one, on the same bits: so a snapshot needs nobody to wait.
+TEST(LocalTraining, TheOuterStepOfACollectedStateIsThatOfTheLanes) {
+  for (const engine::Arithmetic arithmetic : {engine::Arithmetic::f32, engine::Arithmetic::exact}) {
+    const SmallJob job = with({.inner_steps = 2, .fragments = 2, .codec = kFour}, arithmetic);
+    SmallPool pool(job, lanes(job, {1}, 3));
+    pool.steps(4);
+    const Snapshot given = pool.given(), taken = pool.collect();
+    pool.step();
+    const Snapshot next = pool.given();
+    int due = 0;
+    for (const auto& [name, type] : params_of(job)) {
+      due += taken.at(name) != given.at(name);
+      EXPECT_EQ(next.at(name), taken.at(name)) << name;
+      EXPECT_EQ(next.at("outer.momentum/" + name), taken.at("outer.momentum/" + name)) << name;
+    }
+    EXPECT_GT(due, 0);
+    EXPECT_LT(due, static_cast<int>(params_of(job).size())) << "one of two fragments";
+  }
+}
+
+// Whoever is lost while lanes exchange, the others hold one and the same state, that after the step, and the reason.
+TEST(LocalTraining, ABrokenExchangeEndsBetweenSteps) {
+  for (const int delay : {0, 1}) {
+    const SmallJob job = with({.inner_steps = 2, .delay = delay, .codec = kFour});
+    SmallPool pool(job, lanes(job, {1}, 2)), whole(job, lanes(job, {1}, 2));
+    pool.step();
+    whole.steps(2);
+    ASSERT_TRUE(pool.prepare());
+    pool.cut();
+    for (const auto& runner : pool.runners) {
+      const auto committed = runner->commit();
+      ASSERT_TRUE(committed) << committed.error().to_string();
+      ASSERT_TRUE(committed->broken);
+    }
+    pool.done = 2;
+    EXPECT_EQ(pool.collect().at("wpe.weight"), whole.collect().at("wpe.weight"));
+    for (const auto& runner : pool.runners) {
+      const auto prepared = runner->prepare(2, 1);
+      ASSERT_FALSE(prepared);
+      EXPECT_EQ(prepared.error().code, ErrorCode::unreachable);
+    }
+    EXPECT_EQ(pool.collect().at("wpe.weight"), whole.collect().at("wpe.weight"));
+  }
+}
+
+// With a delay all must be here before a step that applies it may be committed.
+TEST(LocalTraining, WhatACommitAppliesIsAwaitedBefore) {
+  const SmallJob job = with({.inner_steps = 2, .delay = 1, .keep_local = 0.5, .codec = kFour});
+  SmallPool pool(job, lanes(job, {}, 2));
+  StageRunner& first = *pool.runners[0];
+  for (std::int64_t step = 0; step < 2; ++step) {
+    ASSERT_TRUE(first.prepare(step, 1));
+    ASSERT_TRUE(first.commit());
+  }
+  const Snapshot before = {{"w", first.read_state("wpe.weight").value()},
+                           {"m", first.read_state("outer.momentum/wpe.weight").value()}};
+  pool.cut();  // before the other lane has sent anything
+  const auto prepared = first.prepare(2, 1);
+  ASSERT_FALSE(prepared);
+  EXPECT_EQ(prepared.error().code, ErrorCode::unreachable);
+  EXPECT_EQ(first.read_state("wpe.weight").value(), before.at("w"));
+  EXPECT_EQ(first.read_state("outer.momentum/wpe.weight").value(), before.at("m"));
+}
+
+TEST(LocalTraining, AnOuterStepThatIsNotFiniteStopsTheJobByName) {
+  const SmallJob job = with({.inner_steps = 1, .codec = {}});
+  SmallPool pool(job, lanes(job, {}, 2));
+  pool.step();
+  pool.step();
+  pool.set_lr(1e38F);
+  ASSERT_TRUE(pool.prepare());
+  pool.commit();
+  const Snapshot diverged = pool.given();
+  for (const auto& runner : pool.runners) {
+    const auto prepared = runner->prepare(3, 1);
+    ASSERT_FALSE(prepared);
+    EXPECT_EQ(prepared.error().code, ErrorCode::not_finite);
+    EXPECT_THAT(prepared.error().message, testing::MatchesRegex("the outer step after step 3 makes .*weight.* not finite.*"));
+    EXPECT_THAT(params_of(job), testing::Contains(testing::Key(prepared.error().place)));
+  }
+  EXPECT_EQ(pool.given(), diverged) << "nothing has spread";
+  const auto collected = pool.try_collect();
+  ASSERT_FALSE(collected) << "nor is it saved";
+  EXPECT_THAT(collected.error().message, testing::HasSubstr("the outer step after step 3 makes"));
+}
+
+TEST(LocalTraining, TheLastStepLeavesTheMeanOfTheLanesWhereItCutsARoundShort) {
+  for (const int delay : {0, 3})
+    for (const int last : {1, 3, 4, 6, 7}) {
+      SCOPED_TRACE(std::to_string(last) + " steps, delay " + std::to_string(delay));
+      train::LocalSteps local{.inner_steps = 4, .delay = delay, .keep_local = delay == 0 ? 0 : 0.5, .codec = {}};
+      const SmallJob endless = with(local);
+      local.last_step = last;
+      const SmallJob job = with(local);
+      SmallPool on(endless, lanes(endless, {1}, 2)), pool(job, lanes(job, {1}, 2));
+      on.steps(last);
+      pool.steps(last);
+      const Snapshot way = on.given(), end = pool.collect();
+      EXPECT_EQ(floats(end.at("outer.begun"))[0], floats(std::vector<std::byte>{std::byte(last), {}, {}, {}})[0]);
+      for (const auto& [name, type] : params_of(job)) {
+        EXPECT_EQ(end.at("replica/0/" + name), end.at(name)) << name;
+        EXPECT_EQ(end.at("replica/1/" + name), end.at(name)) << name;
+        if (last == 4 || (delay > 0 && last >= 4)) continue;  // a round's end is on its way, or this is one
+        const std::vector<float> w = floats(end.at(name)), a = floats(way.at("replica/0/" + name)),
+                                 b = floats(way.at("replica/1/" + name));
+        for (std::size_t i = 0; i < w.size(); ++i) ASSERT_NEAR(w[i], (a[i] + b[i]) / 2, 1e-6) << name << " " << i;
+        if (last < 4) {
+          EXPECT_EQ(floats(end.at("outer.momentum/" + name)), std::vector<float>(w.size()));
+        }
+      }
+    }
+}
+
+// What was on its way when a run ended is not applied again when it goes on.
+TEST(LocalTraining, ARunGoesOnAfterItsLastStep) {
+  train::LocalSteps local{.inner_steps = 4, .fragments = 2, .delay = 3, .keep_local = 0.5, .last_step = 9, .codec = kFour};
+  const SmallJob nine = with(local);
+  local.last_step = 30;
+  const SmallJob more = with(local);
+  SmallPool first(nine, lanes(nine, {1}, 2)), second(more, lanes(more, {1}, 2)), third(more, lanes(more, {1}, 2));
+  first.steps(9);
+  const Snapshot end = first.collect();
+  second.restore(end, 9);
+  second.steps(3);  // up to step 12
+  EXPECT_EQ(second.collect().at("wpe.weight"), end.at("wpe.weight"));
+  const Bytes silent = second.sent();
+  third.restore(second.collect(), 12);
+  second.steps(8);
+  third.steps(8);
+  EXPECT_EQ(second.collect(), third.collect());
+  EXPECT_NE(second.collect().at("wpe.weight"), end.at("wpe.weight"));
+  EXPECT_GT(second.sent(), silent);
+}
+
 TEST(LocalTraining, LearnsAndSendsLess) {
   const auto mean_of_last = [](const std::vector<double>& losses) {
     double mean = 0;

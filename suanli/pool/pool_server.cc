@@ -8,7 +8,10 @@
 #include "suanli/base/clock.h"
 #include "suanli/base/text.h"
 #include "suanli/net/line_probe.h"
+#include "suanli/pool/outer_settling.h"
 #include "suanli/route/route_json.h"
+#include "suanli/train/codecs.h"
+#include "suanli/train/local_steps.h"
 
 namespace suanli::pool {
 namespace {
@@ -16,6 +19,20 @@ namespace {
 constexpr Seconds kTick{0.2};
 // Below the least time that a run grants a step (protocol::RunRules::step_limit), with room for the step itself.
 constexpr Seconds kMostHeld{40};
+
+// Of a job with local steps.
+protocol::Lanes lanes_of(RunRecorder& recorder) {
+  const train::JobConfig& job = recorder.job();
+  protocol::Lanes lanes{.inner_steps = job.local.inner_steps, .fragments = job.local.fragments, .delay = job.local.delay};
+  if (lanes.inner_steps == 0) return lanes;
+  for (const train::OuterParam& param : train::outer_params(recorder.graph()))
+    lanes.bytes += graph::wire_type(train::codecs_of(job).weights, param.type).bytes();
+  std::int32_t begun = 0;
+  if (recorder.state().find(train::kOuterBegun) != nullptr &&
+      recorder.state().read(train::kOuterBegun, std::as_writable_bytes(std::span(&begun, 1))))
+    lanes.begun = begun;
+  return lanes;
+}
 
 std::string name_of_software() { return "suanli " + std::string(train::suanli_version()); }
 
@@ -333,28 +350,51 @@ void PoolServer::collect(const protocol::CollectState& what) {
     std::string holder;
     std::vector<protocol::TensorFacts> tensors;
   };
-  std::vector<Part> parts;
-  std::set<std::string> taken;
-  for (const protocol::StateHolder& holder : what.holders) {
-    const auto peer = peers_.find(holder.peer);
-    Part part{peer == peers_.end() ? nullptr : peer->second.link, holder.peer.substr(0, 12), {}};
-    for (const protocol::TensorFacts& tensor : holder.tensors)
-      if (part.link && taken.insert(tensor.name).second) part.tensors.push_back(tensor);
-    if (!part.tensors.empty()) parts.push_back(std::move(part));
-  }
-  std::set<std::string> wanted;
+  const StateLayout& layout = *job.layout;
+  std::set<std::string> offered, wanted, taken;
+  for (const protocol::StateHolder& holder : what.holders)
+    if (peers_.contains(holder.peer))
+      for (const protocol::TensorFacts& tensor : holder.tensors) offered.insert(tensor.name);
+  // Of lanes, those that are whole; of other replicas what all have and what there is of the rest: a run goes on without
+  // (docs/formats/codecs.md, section 5).
+  const std::size_t ranks = *std::ranges::max_element(job.replicas);
+  std::vector<std::size_t> lanes = layout.whole_lanes(offered);
   for (std::size_t stage = 0; stage < job.replicas.size(); ++stage)
     for (std::size_t rank = 0; rank < job.replicas[stage]; ++rank)
-      wanted.insert(job.layout->owned(stage, rank).begin(), job.layout->owned(stage, rank).end());
-  // What a replica alone had goes with it: a run goes on without (docs/formats/codecs.md, section 5).
+      if (!layout.has_lanes() || std::ranges::count(lanes, rank) > 0)
+        wanted.insert(layout.owned(stage, rank).begin(), layout.owned(stage, rank).end());
+  std::vector<Part> parts;
+  for (const protocol::StateHolder& holder : what.holders) {
+    const auto peer = peers_.find(holder.peer);
+    if (peer == peers_.end()) continue;
+    Part part{peer->second.link, holder.peer.substr(0, 12), {}};
+    for (const protocol::TensorFacts& tensor : holder.tensors)
+      if ((wanted.contains(tensor.name) || !layout.has_lanes()) && taken.insert(tensor.name).second)
+        part.tensors.push_back(tensor);
+    if (!part.tensors.empty()) parts.push_back(std::move(part));
+  }
   std::vector<std::string> lost;
   std::ranges::set_difference(wanted, taken, std::back_inserter(lost));
-  const bool is_enough = std::ranges::includes(wanted, taken) && std::ranges::all_of(lost, is_of_one_replica);
-  savings_.post([this, what, parts, is_enough, lost, recorder = job.recorder, layout = *job.layout] {
+  const bool is_enough = std::ranges::includes(wanted, taken) && std::ranges::all_of(lost, is_of_one_replica) && !wanted.empty();
+  for (const std::string& name : layout.has_lanes() ? layout.names_of_lanes_from(lanes.size()) : std::vector<std::string>())
+    lost.push_back(name);
+  if (is_enough && layout.has_lanes() && lanes.size() < ranks)
+    job.recorder->warn({ErrorCode::unreachable,
+                        "of the state after step " + std::to_string(what.step) + " " + std::to_string(lanes.size()) + " of " +
+                            std::to_string(ranks) + " lanes are left whole: they are kept, and counted anew",
+                        "job " + what.job, "a lane that is new when the run goes on begins with the weights that all share"});
+  savings_.post([this, what, parts, is_enough, lost, lanes, recorder = job.recorder, layout = layout] {
+    const auto name_kept = [&](std::string name) {
+      for (std::size_t to = 0; to < lanes.size(); ++to)
+        if (name.starts_with(replica_name(lanes[to], ""))) return layout.lane_name(name, lanes[to], to);
+      return name;
+    };
     const auto save = [&]() -> Status {
       if (!is_enough)
         return suanli::fail(ErrorCode::protocol, "the workers do not offer all tensors of the state, and no others",
                             "step " + std::to_string(what.step), "check that all workers run the same version of suanli");
+      // An earlier state may have been one of fewer lanes.
+      if (layout.has_lanes()) SUANLI_RETURN_IF_ERROR(Status(layout.fit(recorder->state()).map([](const auto&) {})));
       for (const Part& part : parts) {
         TensorRequest request;
         static_cast<protocol::JobEpoch&>(request) = {what.job, what.epoch};
@@ -379,10 +419,15 @@ void PoolServer::collect(const protocol::CollectState& what) {
                 ErrorCode::corrupt,
                 "tensor " + part.tensors[i].name + " of worker " + part.holder + " does not have the digest that it said",
                 "step " + std::to_string(what.step), "look at that machine's memory and network");
-          SUANLI_RETURN_IF_ERROR(layout.write(part.tensors[i].name, tensors[i], recorder->state()));
+          SUANLI_RETURN_IF_ERROR(layout.write(name_kept(part.tensors[i].name), tensors[i], recorder->state()));
         }
       }
       for (const std::string& name : lost) recorder->state().remove(name);
+      if (layout.has_lanes()) {
+        SUANLI_ASSIGN_OR_RETURN(const engine::Arithmetic arithmetic, train::arithmetic_of(recorder->job()));
+        SUANLI_RETURN_IF_ERROR(take_outer_step(recorder->state(), train::outer_params(recorder->graph()),
+                                               train::local_steps_of(recorder->job()), arithmetic, lanes.size(), what.step));
+      }
       return recorder->save(what.step);
     };
     Status saved = save();
@@ -435,6 +480,7 @@ Result<protocol::JobId> PoolServer::submit(std::shared_ptr<RunRecorder> recorder
     if (recorder->steps_done() > 0 || !job.train.init.empty()) request.from_snapshot = recorder->steps_done();
     request.snapshot_every = recorder->dates().every();
     request.least_workers = least_workers;
+    request.lanes = lanes_of(*recorder);
     jobs_[request.id].recorder = recorder;
     {
       const std::lock_guard lock(datasets_mutex_);

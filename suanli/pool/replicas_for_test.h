@@ -14,6 +14,7 @@
 #include "suanli/engine/compile.h"
 #include "suanli/model/gpt.h"
 #include "suanli/pool/memory_exchange_for_test.h"
+#include "suanli/pool/outer_settling.h"
 #include "suanli/pool/stage_runner.h"
 #include "suanli/pool/state_layout.h"
 
@@ -146,8 +147,36 @@ class SmallPool {
     return losses;
   }
 
-  // What a coordinator collects: every tensor that two own has the same bits at both.
+  // Nothing travels any more.
+  void cut() { hub_.fail({ErrorCode::unreachable, "all lines are cut", "", ""}); }
+  void set_lr(float lr) { job_.lr = lr; }
+
+  // What a coordinator keeps of what it collects: with the outer step that is due, if one is.
   Snapshot collect() {
+    Result<Snapshot> all = try_collect();
+    EXPECT_TRUE(all) << all.error().to_string();
+    return all ? *std::move(all) : Snapshot();
+  }
+  Result<Snapshot> try_collect() {
+    Snapshot all = given();
+    if (!job_.local) return all;
+    const auto device = engine::make_cpu_device(1);
+    engine::State whole(*device);
+    EXPECT_TRUE(whole.initialize(job_.graph(), 5));
+    if (job_.arithmetic == engine::Arithmetic::exact) {
+      const std::vector<std::int32_t> none(live_sums(job_.graph()).size(), 0);
+      EXPECT_TRUE(whole.add(engine::kExponents, graph::i32({static_cast<std::int64_t>(none.size())}),
+                            std::as_bytes(std::span(none))));
+    }
+    EXPECT_TRUE(layout_.fit(whole));
+    for (const auto& [name, bytes] : all) EXPECT_TRUE(layout_.write(name, bytes, whole)) << name;
+    SUANLI_RETURN_IF_ERROR(take_outer_step(whole, train::outer_params(job_.graph()), *job_.local, job_.arithmetic,
+                                           table_.placement.stages.front().size(), done));
+    for (auto& [name, bytes] : all) bytes = layout_.read(name, whole).value();
+    return all;
+  }
+  // What the workers give: every tensor that two own has the same bits at both.
+  Snapshot given() {
     Snapshot all;
     for (const auto& runner : runners)
       for (const std::string& name : layout_.owned(runner->stage_index(), runner->rank())) {

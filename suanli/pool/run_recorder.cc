@@ -174,9 +174,12 @@ Result<meter::Work> RunRecorder::replica_work(const graph::StageGraph& stage, st
   meter::Work round, work;
   if (params.empty()) return work;
   SUANLI_ASSIGN_OR_RETURN(const graph::Graph send, train::outer_send_graph(params, settings));
-  SUANLI_ASSIGN_OR_RETURN(const graph::Graph apply, train::outer_apply_graph(params, settings, static_cast<int>(replicas)));
   round += meter::work_of(send, graph::Phase::update);
-  round += meter::work_of(apply, graph::Phase::update);
+  for (const auto part : {train::OuterPart::check, train::OuterPart::local, train::OuterPart::shared}) {
+    SUANLI_ASSIGN_OR_RETURN(const graph::Graph apply,
+                            train::outer_apply_graph(params, settings, static_cast<int>(replicas), part));
+    round += meter::work_of(apply, graph::Phase::update);
+  }
   for (const auto& [op, flops] : round.by_op) work.by_op[op] = flops / static_cast<double>(settings.inner_steps);
   return work;
 }

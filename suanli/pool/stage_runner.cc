@@ -323,12 +323,7 @@ Status StageRunner::probe() {
 
 Status StageRunner::add_up_sums() {
   const Ranks ranks{job_.table.placement.stages[stage_index_], rank_};
-  if (local_) {
-    SUANLI_ASSIGN_OR_RETURN(const Bytes sent, local_->go_on(step_));
-    sent_ += sent;
-    return {};
-  }
-  if (ranks.workers.size() == 1) return {};
+  if (local_ || ranks.workers.size() == 1) return {};
   const Ledger::Timer timer(ledger_, Cause::communication);
   if (sums_) {
     SUANLI_ASSIGN_OR_RETURN(const Bytes sent, sums_->add_up(label(Purpose::packed_sums, 0, 0)));
@@ -359,8 +354,9 @@ Status StageRunner::add_up_sums() {
 Status StageRunner::commit_replicas() {
   if (sums_) SUANLI_RETURN_IF_ERROR(sums_->commit());
   if (!local_) return {};
-  SUANLI_ASSIGN_OR_RETURN(const Bytes sent, local_->after_step(step_ + 1));
-  sent_ += sent;
+  SUANLI_ASSIGN_OR_RETURN(const LocalTraining::Sent sent, local_->after_step(step_ + 1));
+  sent_ += sent.bytes;
+  if (sent.broken) note_broken(*sent.broken);
   return {};
 }
 
@@ -460,6 +456,11 @@ Result<Prepared> StageRunner::prepare(std::int64_t step, std::int64_t attempt) {
   step_ = step;
   is_void_ = false;
   arrivals_.clear();
+  if (local_) {
+    SUANLI_ASSIGN_OR_RETURN(const LocalTraining::Sent sent, local_->before_step(step));
+    sent_ += sent.bytes;
+    if (sent.broken) return tl::unexpected(*sent.broken);
+  }
   if (attempt == 1) SUANLI_RETURN_IF_ERROR(probe());
   attempt_ = attempt;
   if (sample_buffers_) SUANLI_RETURN_IF_ERROR(sample_buffers_->begin_step(step));
@@ -478,6 +479,7 @@ Result<Prepared> StageRunner::prepare(std::int64_t step, std::int64_t attempt) {
                   "begin a new run with a lower 'train.lr' or a longer warm-up, or look at the data of that step");
     if (!name.starts_with("send/")) prepared.scalars[name] = value;
   }
+  if (local_) SUANLI_RETURN_IF_ERROR(local_->before_commit(step_ + 1));
   return prepared;
 }
 

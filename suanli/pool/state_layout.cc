@@ -92,6 +92,7 @@ Result<StateLayout> StateLayout::create(const graph::Graph& graph, const graph::
     layout.sums_.push_back(std::move(places));
   }
   if (replicas.weights) layout.add_errors(graph, stages, replicas);
+  layout.has_lanes_ = replicas.local.has_value();
   if (replicas.local) layout.add_lanes(graph, replicas, is_exact ? sums.size() : 0);
   return layout;
 }
@@ -121,7 +122,9 @@ void StateLayout::add_lanes(const graph::Graph& graph, const ReplicaState& repli
   for (auto* all : {&owned_, &held_})
     for (auto& stage : *all)
       for (std::size_t rank = 0; rank < stage.size(); ++rank) {
-        std::vector<std::string> names;
+        const OuterTensor begun = outer_begun();
+        std::vector<std::string> names = {begun.name};
+        extras_[begun.name] = {begun.type, "", begun.begins};
         for (const std::string& name : stage[rank]) {
           if (exponents_of(name) != nullptr) {
             // The whole table beside that of one machine, a part of it to travel.
@@ -160,6 +163,32 @@ Result<std::vector<std::string>> StateLayout::fit(engine::State& whole) const {
     begun.push_back(name);
   }
   return begun;
+}
+
+std::vector<std::size_t> StateLayout::whole_lanes(const std::set<std::string>& names) const {
+  std::vector<std::size_t> whole;
+  for (std::size_t rank = 0; has_lanes_ && rank < owned_.front().size(); ++rank)
+    if (std::ranges::all_of(owned_, [&](const auto& stage) {
+          return std::ranges::all_of(stage.at(rank), [&](const std::string& name) { return names.contains(name); });
+        }))
+      whole.push_back(rank);
+  return whole;
+}
+
+std::string StateLayout::lane_name(const std::string& name, std::size_t from, std::size_t to) const {
+  const std::string own = replica_name(from, "");
+  if (from == to || !name.starts_with(own)) return name;
+  const std::string rest = name.substr(own.size());
+  const bool is_plain = to == 0 && !extras_.contains(replica_name(0, rest));
+  return is_plain ? rest : replica_name(to, rest);
+}
+
+std::vector<std::string> StateLayout::names_of_lanes_from(std::size_t first) const {
+  std::vector<std::string> names;
+  for (std::size_t rank = first; has_lanes_ && rank < owned_.front().size(); ++rank)
+    for (const auto& [name, extra] : extras_)
+      if (name.starts_with(replica_name(rank, ""))) names.push_back(name);
+  return names;
 }
 
 std::string exponents_name(std::size_t stage) { return prefix() + std::to_string(stage); }

@@ -5,15 +5,17 @@
 //
 // What replica R of a stage has and no other replica travels as "replica/R/NAME", and is kept beside the state of one machine:
 //   codec.weights        replica/R/error/NAME
-//   local.inner_steps    NAME is what all lanes share (outer.global), outer.momentum/NAME its momentum; replica/R/NAME are the
-//                        lane's own weights, and so with its optimizer's state, exponents, outer.error and outer.sent. The
-//                        optimizer's state and the exponents of lane 0 travel under their own names.
+//   local.inner_steps    NAME is what all lanes share (outer.global), outer.momentum/NAME its momentum, outer.begun the step with
+//                        which rounds began; replica/R/NAME are the lane's own weights, and so with its optimizer's state,
+//                        exponents, outer.error and outer.sent. The optimizer's state and the exponents of lane 0 travel under
+//                        their own names.
 // So the weights of a snapshot are those that all have, whatever trained them.
 #pragma once
 
 #include <cstddef>
 #include <map>
 #include <optional>
+#include <set>
 #include <span>
 #include <string>
 #include <string_view>
@@ -61,6 +63,15 @@ class StateLayout {
   const std::vector<std::string>& owned(std::size_t stage, std::size_t rank = 0) const { return owned_.at(stage).at(rank); }
   const std::vector<std::string>& held(std::size_t stage, std::size_t rank = 0) const { return held_.at(stage).at(rank); }
 
+  // With local steps: the lanes of which these tensors are all that they own, in every stage; ascending.
+  std::vector<std::size_t> whole_lanes(const std::set<std::string>& names) const;
+  // The name of a tensor of lane `from` if that were lane `to`; what is not this lane's alone keeps its own. Lane 0's optimizer
+  // and exponents have names that do not say so: nothing is taken from there.
+  std::string lane_name(const std::string& name, std::size_t from, std::size_t to) const;
+  // What the state of one machine has of lane `first` and those after it.
+  std::vector<std::string> names_of_lanes_from(std::size_t first) const;
+  bool has_lanes() const { return has_lanes_; }
+
   // Bytes that a tensor of this name has. Error mismatch: there is none.
   Result<Bytes> size_of(std::string_view name, engine::State& whole) const;
   // Into and out of the state of one machine. Errors: mismatch (a name or a size that is not of this job).
@@ -81,6 +92,7 @@ class StateLayout {
   void add_lanes(const graph::Graph& graph, const ReplicaState& replicas, std::size_t sums);
   // The places of a stage's exponents in the whole table; null if the name is no such tensor's.
   const std::vector<std::size_t>* exponents_of(std::string_view name) const;
+  bool has_lanes_ = false;
   std::vector<std::vector<std::vector<std::string>>> owned_, held_;  // [stage][rank]
   std::vector<std::vector<std::size_t>> sums_;                       // of each stage: places in the whole table
   std::map<std::string, Extra, std::less<>> extras_;                 // by name in the state of one machine

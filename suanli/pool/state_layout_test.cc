@@ -118,6 +118,49 @@ TEST(StateLayout, ANewLaneHasNothingOnItsWay) {
   }
 }
 
+// Lane 0 is lost in its second stage alone: none of it is kept, and lane 1 is the first of those that are left.
+TEST(StateLayout, LanesThatAreLeftWholeAreCountedAnew) {
+  for (const engine::Arithmetic arithmetic : {engine::Arithmetic::f32, engine::Arithmetic::exact}) {
+    SmallJob job;
+    job.arithmetic = arithmetic;
+    job.local = train::LocalSteps{.inner_steps = 2, .codec = kFour};
+    SmallPool three(job, lanes(job, {1}, 3)), two(job, lanes(job, {1}, 2));
+    three.steps(3);
+    const StateLayout& layout = three.layout();
+    Snapshot offered;
+    for (const auto& runner : three.runners)
+      for (const std::string& name : layout.owned(runner->stage_index(), runner->rank()))
+        if (runner->stage_index() == 0 || runner->rank() > 0) offered[name] = runner->read_state(name).value();
+    std::set<std::string> names;
+    for (const auto& [name, bytes] : offered) names.insert(name);
+    ASSERT_THAT(layout.whole_lanes(names), testing::ElementsAre(1, 2));
+    Snapshot kept;
+    for (const std::size_t lane : {1, 2})
+      for (const std::size_t stage : {0, 1})
+        for (const std::string& name : layout.owned(stage, lane)) kept[layout.lane_name(name, lane, lane - 1)] = offered.at(name);
+    EXPECT_EQ(kept.at("wpe.weight.adam_m"), offered.at("replica/1/wpe.weight.adam_m"));
+    EXPECT_EQ(kept.at("replica/0/wpe.weight"), offered.at("replica/1/wpe.weight"));
+    EXPECT_EQ(kept.at("replica/1/wpe.weight.adam_m"), offered.at("replica/2/wpe.weight.adam_m"));
+    if (arithmetic == engine::Arithmetic::exact) {
+      EXPECT_EQ(kept.at(exponents_name(1)), offered.at(replica_name(1, exponents_name(1))));
+    }
+    const std::vector<std::string> gone = layout.names_of_lanes_from(2);
+    EXPECT_THAT(gone, Each(StartsWith("replica/2/")));
+    EXPECT_THAT(gone, testing::SizeIs(testing::Gt(0U)));
+    // It is all that two lanes have, and they go on.
+    Whole whole(job);
+    ASSERT_TRUE(two.layout().fit(whole.state));
+    whole.take(two.layout(), kept);
+    EXPECT_EQ(whole.give(two.layout(), 2, 2), kept);
+    two.restore(kept, 3);
+    two.steps(3);
+    two.collect();
+    offered.erase("replica/1/wpe.weight");
+    names.erase("replica/1/wpe.weight");
+    EXPECT_THAT(layout.whole_lanes(names), testing::ElementsAre(2));
+  }
+}
+
 TEST(StateLayout, OnlyReplicasThatAddUpPackedHaveErrors) {
   SmallJob job;
   job.weights = WeightCodec{kFour, 100};

@@ -134,6 +134,9 @@ class Coordinator {
   void advance();
   void place(Job& job, const std::vector<WorkerFacts>& idle);
   Result<std::vector<std::vector<std::size_t>>> stages_of(const Placed& placed, Epoch epoch, std::size_t workers) const;
+  Result<std::vector<std::size_t>> lanes_of(const Placed& placed, const std::vector<std::size_t>& holders) const;
+  Seconds exchange_time(const Lanes& lanes, const std::vector<std::size_t>& lane_of,
+                        const std::vector<WorkerFacts>& workers) const;
   Status assign(Job& job, const Placed& placed, Epoch epoch, const std::vector<WorkerFacts>& workers);
   void perform(RunOutputs outputs);
   // `says_kept`: the reason says what is saved of the job.

@@ -1,5 +1,6 @@
 // The queue, placing, and what a running job asks for.
 #include <algorithm>
+#include <set>
 #include <utility>
 
 #include "suanli/base/text.h"
@@ -123,6 +124,39 @@ Result<std::vector<std::vector<std::size_t>>> Coordinator::stages_of(const Place
   return stages;
 }
 
+// Of each holder its rank, the same in all stages that it holds.
+Result<std::vector<std::size_t>> Coordinator::lanes_of(const Placed& placed, const std::vector<std::size_t>& holders) const {
+  const auto& stages = placed.table.placement.stages;
+  std::vector<std::size_t> lanes;
+  for (const std::size_t holder : holders) {
+    std::optional<std::size_t> lane;
+    bool is_one = true;
+    for (const auto& replicas : stages)
+      for (std::size_t rank = 0; rank < replicas.size(); ++rank)
+        if (static_cast<std::size_t>(replicas[rank]) == holder) is_one = lane.value_or(rank) == rank && is_one, lane = rank;
+    const bool is_even = std::ranges::all_of(stages, [&](const auto& each) { return each.size() == stages.front().size(); });
+    if (!lane || !is_one || !is_even)
+      return fail(ErrorCode::mismatch, "the placement has no lanes", "stages of a job with local steps",
+                  "report this as a defect of suanli");
+    lanes.push_back(*lane);
+  }
+  return lanes;
+}
+
+// What a round's exchange should take over the slowest line between two of the workers that was measured.
+Seconds Coordinator::exchange_time(const Lanes& lanes, const std::vector<std::size_t>& lane_of,
+                                   const std::vector<WorkerFacts>& workers) const {
+  if (lane_of.empty()) return {};
+  std::set<std::string> peers;
+  for (const WorkerFacts& worker : workers) peers.insert(worker.peer);
+  const double sent = static_cast<double>(lanes.bytes.value()) * static_cast<double>(std::ranges::max(lane_of));
+  Seconds longest;
+  for (const auto& [ends, line] : lines_)
+    if (peers.contains(ends.first) && peers.contains(ends.second) && line.rate.value() > 0)
+      longest = std::max(longest, line.delay + Seconds(sent / line.rate.value()));
+  return longest;
+}
+
 Status Coordinator::assign(Job& job, const Placed& placed, Epoch epoch, const std::vector<WorkerFacts>& workers) {
   SUANLI_ASSIGN_OR_RETURN(auto stages, stages_of(placed, epoch, workers.size()));
   std::vector<std::size_t> holders;
@@ -159,7 +193,13 @@ Status Coordinator::assign(Job& job, const Placed& placed, Epoch epoch, const st
     held.push_back(std::move(stages[each]));
     job.view.workers.push_back(workers[each].peer);
   }
-  run_ = std::make_unique<JobRun>(rules_.run, job.request, epoch, std::move(members), std::move(held), at_.now);
+  std::vector<std::size_t> lanes;
+  if (job.request.lanes.inner_steps > 0) {
+    SUANLI_ASSIGN_OR_RETURN(lanes, lanes_of(placed, holders));
+  }
+  const Seconds exchange = exchange_time(job.request.lanes, lanes, members);
+  run_ = std::make_unique<JobRun>(rules_.run, job.request, epoch, std::move(members), std::move(held), at_.now,
+                                  std::move(lanes), exchange);
   job.view.epoch = epoch;
   job.view.placement = placed.said;
   job.view.started = at_.wall;

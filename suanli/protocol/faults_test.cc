@@ -132,6 +132,62 @@ TEST(Faults, TwoFaultsInARow) {
   EXPECT_GT(kept, 100);
 }
 
+// Two stages of two lanes: what is saved is all of each lane that no fault has touched, whatever strikes whom.
+TEST(Faults, LanesAreKeptWholeOrNotAtAll) {
+  int one = 0, both = 0, none = 0;
+  for (std::uint64_t seed = 1; seed <= 300 && !testing::Test::HasFailure(); ++seed) {
+    World world({.workers = 4, .seed = seed, .repeat_chance = 0.05});
+    std::mt19937_64 random(seed);
+    const auto below = [&](std::uint64_t bound) { return static_cast<int>(random() % bound); };
+    JobRequest job = world.job("job", 8);
+    job.lanes.inner_steps = 3;
+    job.snapshot_every = below(4);
+    world.submit(job);
+    std::set<int> faulty;
+    for (int fault = 0; fault < 1 + below(2); ++fault) {
+      for (int steps = 40 + below(fault == 0 ? 250 : 40); steps > 0 && !world.is_over("job"); --steps) world.step();
+      if (world.is_over("job")) break;
+      const int worker = below(4);
+      faulty.insert(worker);
+      const int kind = below(5);
+      if (kind == 0) world.kill(worker);
+      if (kind == 1) world.mute(worker);
+      if (kind == 2) world.cut(worker);
+      if (kind == 3) world.hung.insert(worker);
+      if (kind == 4) world.fails_to_commit = [worker](int each, std::int64_t) { return each == worker; };
+    }
+    world.run_until([&] { return world.is_over("job") || world.coordinator->job("job")->state == JobState::queued; }, 6000);
+    if (!world.is_over("job")) continue;
+    check_end(world, "job");
+    const JobView view = *world.coordinator->job("job");
+    if (view.state != JobState::failed || world.last_told("job") == 0) continue;
+    // The placing deals stages out in turn: of the job's workers, in their order, each pair is a lane.
+    std::vector<bool> is_whole(2, true);
+    for (std::size_t i = 0; i < view.workers.size(); ++i)
+      for (const int each : faulty)
+        if (world.peer(each) == view.workers[i]) is_whole[i / 2] = false;
+    if (is_whole[0] || is_whole[1]) {
+      EXPECT_EQ(view.saved_step, world.last_told("job")) << view.error->message;
+    }
+    if (world.collected().empty() || world.collected().back().step != view.saved_step) {
+      ++none;
+      continue;
+    }
+    // Of the newest state: whose it is.
+    std::set<std::string> holders;
+    for (const StateHolder& holder : world.collected().back().holders) holders.insert(holder.peer);
+    for (std::size_t lane = 0; lane < 2; ++lane) {
+      const auto given = holders.contains(view.workers[2 * lane]) + holders.contains(view.workers[2 * lane + 1]);
+      EXPECT_NE(given, 1) << "half a lane";
+      EXPECT_TRUE(given == 2 || !is_whole[lane]);
+    }
+    (holders.size() == 2 ? one : both)++;
+  }
+  EXPECT_GT(one, 60);
+  EXPECT_GT(both, 5);
+  EXPECT_GT(none, 0);
+}
+
 TEST(Faults, AWorkerThatComesBackIsNotAskedForWhatItHadBefore) {
   World world({.workers = 3, .seed = 6});
   world.submit(world.job("job", 100));

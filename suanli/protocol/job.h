@@ -15,6 +15,19 @@ enum class JobState { queued, placing, preparing, running, saving, finished, fai
 std::string_view name_of(JobState state);
 inline bool is_over(JobState state) { return state >= JobState::finished; }
 
+// Of a job whose replicas are lanes that train by themselves and exchange their weights in rounds (pool/local_training.h): rank R
+// of all stages together is lane R. A lane has state of its own, and all of a lane's stages together are one.
+struct Lanes {
+  std::int64_t inner_steps = 0;  // of a round; 0: replicas are no lanes
+  std::int64_t fragments = 1, delay = 0;
+  std::int64_t begun = 0;        // the step with which rounds began
+  Bytes bytes{};                 // that a lane sends to each other in a round
+
+  // Whether the step may wait for what another lane sends: it applies what was sent `delay` steps before, or, without a delay,
+  // begins with that. The last step of a run may always.
+  bool may_wait(std::int64_t step, std::int64_t last_step) const;
+};
+
 struct JobRequest {
   JobId id;  // of the submitter's choice, never used before in this pool; 1 to 128 bytes
   std::string name{};
@@ -25,6 +38,7 @@ struct JobRequest {
   std::int64_t snapshot_every = 0;            // steps; 0: the state after the last step alone
   std::int64_t least_workers = 1;             // it waits in the queue until so many are idle
   bool save_when_cancelled = true;            // otherwise a cancelled job keeps its last snapshot only
+  Lanes lanes{};
 
   std::int64_t begin_step() const { return from_snapshot.value_or(0) + 1; }
 };
@@ -75,7 +89,7 @@ struct StepFacts {
   std::vector<StepUse> uses{};
 };
 
-// Who can give which tensors of a step's state. Replicas hold the same tensors with the same digests.
+// Who can give which tensors of a step's state. Tensors of one name have the same digest at all who hold them.
 struct StateHolder {
   std::string peer;
   std::vector<TensorFacts> tensors;

@@ -18,13 +18,25 @@ std::string_view name_of(JobState state) {
   return kNames[static_cast<int>(state)];
 }
 
+bool Lanes::may_wait(std::int64_t step, std::int64_t last_step) const {
+  if (inner_steps == 0) return false;
+  if (step == last_step) return true;
+  for (std::int64_t f = 0; f < fragments; ++f) {
+    const std::int64_t sent = step - std::max<std::int64_t>(delay, 1) - begun - f * inner_steps / fragments;
+    if (sent >= inner_steps && sent % inner_steps == 0) return true;
+  }
+  return false;
+}
+
 JobRun::JobRun(RunRules rules, const JobRequest& request, Epoch epoch, std::vector<WorkerFacts> workers,
-               std::vector<std::vector<std::size_t>> stages, Seconds now)
+               std::vector<std::vector<std::size_t>> stages, Seconds now, std::vector<std::size_t> lanes, Seconds exchange)
     : rules_(rules), id_{request.id, epoch}, workers_(std::move(workers)), stages_(std::move(stages)),
       begin_step_(request.begin_step()), last_step_(request.last_step), snapshot_every_(request.snapshot_every),
-      save_when_cancelled_(request.save_when_cancelled), progress_(workers_.size()), step_(request.begin_step()),
+      save_when_cancelled_(request.save_when_cancelled), rounds_(request.lanes), lanes_(std::move(lanes)), exchange_(exchange),
+      progress_(workers_.size()), step_(request.begin_step()),
       committed_(request.begin_step() - 1), saved_(request.from_snapshot), phase_since_(now), step_since_(now), now_(now) {
   SUANLI_CHECK(!workers_.empty() && step_ <= last_step_ && stages_.size() == workers_.size());
+  SUANLI_CHECK(lanes_.empty() == (rounds_.inner_steps == 0) && (lanes_.empty() || lanes_.size() == workers_.size()));
   for (Progress& each : progress_) each.committed = committed_;
 }
 
@@ -280,8 +292,10 @@ Seconds JobRun::median_step() const {
 }
 
 Seconds JobRun::step_limit() const {
-  if (last_seconds_.empty()) return rules_.first_step_limit;
-  return std::max(rules_.step_limit, median_step() * rules_.step_limit_medians);
+  const Seconds usual = last_seconds_.empty() ? rules_.first_step_limit
+                                              : std::max(rules_.step_limit, median_step() * rules_.step_limit_medians);
+  if (lanes_.empty() || !rounds_.may_wait(step_, last_step_)) return usual;
+  return usual + std::max(rules_.exchange_limit, exchange_ * rules_.exchange_limit_times);
 }
 
 std::string JobRun::quoted_name(std::size_t worker) const { return "'" + printable(workers_[worker].hello.name) + "'"; }

@@ -10,6 +10,9 @@
 //   settling    a worker was lost or a step failed: whoever is left of each stage gives the newest state there is (job_settle.cc)
 //   over
 //
+// Replicas that are lanes (Lanes in job.h) have state of their own: a state is that of all lanes, and a job that settles keeps
+// the lanes of which each worker is left.
+//
 // Snapshots on the way are asked for one at a time, and do not hold up the steps. A message that no worker can honestly send now
 // is the output Broke.
 //
@@ -34,6 +37,8 @@ struct RunRules {
   Seconds first_step_limit{600};                  // nothing is known yet of how long a step takes
   Seconds step_limit{60};                         // or this many medians of the last steps, if that is longer
   double step_limit_medians = 20;
+  Seconds exchange_limit{3600};                   // more, for a step that may wait for another lane; or if that is longer
+  double exchange_limit_times = 10;               // so many times what the exchange should take
   Seconds state_limit{600};                       // from a commit that asks for the state to the last StatePart
   Seconds settle_limit{120};                      // to give the state of a job that has failed; or two medians of a step
   Seconds settle_save_limit{3600};                // to save it
@@ -73,9 +78,10 @@ using RunOutputs = std::vector<RunOutput>;
 
 class JobRun {
  public:
-  // `stages`: of each worker, those that it holds; each stage from 0 on has a holder.
+  // `stages`: of each worker, those that it holds; each stage from 0 on has a holder. Where replicas are lanes: `lanes`, of each
+  // worker its lane, and what an exchange between lanes should take.
   JobRun(RunRules rules, const JobRequest& request, Epoch epoch, std::vector<WorkerFacts> workers,
-         std::vector<std::vector<std::size_t>> stages, Seconds now);
+         std::vector<std::vector<std::size_t>> stages, Seconds now, std::vector<std::size_t> lanes = {}, Seconds exchange = {});
 
   // From the worker at place `worker`, of this job and epoch.
   RunOutputs on_message(std::size_t worker, const ToCoordinator& message, Seconds now);
@@ -123,6 +129,7 @@ class JobRun {
     std::map<std::size_t, StatePart> parts{};  // by worker
     std::vector<std::size_t> tries{};          // by worker: how often its part could not be saved
     std::vector<std::size_t> chosen{};         // of whose parts is being saved
+    bool is_late = false;                      // lanes that have not given all by now are not waited for
     bool is_saving = false;
     Seconds saving_since{};
     std::optional<Error> not_saved{};
@@ -148,6 +155,11 @@ class JobRun {
   // Ends the job for this reason, with the newest state that can be had. While it settles: looks again at what can be had.
   void settle(Error why);
   void seek_state();
+  // Whose parts make a state. None while some are still to come, and if none can be had any more: then the job has ended.
+  std::optional<std::vector<std::size_t>> choose_holders();
+  std::optional<std::vector<std::size_t>> choose_lanes();
+  std::size_t lane_count() const;
+  std::string lanes_kept() const;
   void settle_part(std::size_t worker, const StatePart& message);
   void settled(const Status& saved);
   void check_settling();
@@ -168,6 +180,9 @@ class JobRun {
   const std::vector<std::vector<std::size_t>> stages_;  // by worker
   const std::int64_t begin_step_, last_step_, snapshot_every_;
   const bool save_when_cancelled_;
+  const Lanes rounds_;
+  const std::vector<std::size_t> lanes_;  // by worker; empty: replicas are no lanes
+  const Seconds exchange_;
 
   Phase phase_ = Phase::preparing;
   std::vector<Progress> progress_;

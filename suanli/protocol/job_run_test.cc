@@ -402,5 +402,141 @@ TEST_F(SettleTest, TheLostAreNotHeard) {
   EXPECT_EQ(job->stale_messages(), 1);
 }
 
+// ---- lanes: workers 0 and 2 are the two stages of lane 0, workers 1 and 3 those of lane 1
+
+class LanesTest : public JobRunTest {
+ protected:
+  static JobRequest plain(std::int64_t delay = 0) {
+    return {.id = "job", .last_step = 20, .lanes = {.inner_steps = 4, .delay = delay}};
+  }
+  void SetUp() override { start(plain()); }
+  void start(const JobRequest& request, Seconds exchange = {}) {
+    auto workers = two_workers();
+    workers.push_back({"c", Hello{.version = "0.1.0", .name = "c"}});
+    workers.push_back({"d", Hello{.version = "0.1.0", .name = "d"}});
+    job.emplace(RunRules{}, request, 1, workers, std::vector<std::vector<std::size_t>>{{0}, {0}, {1}, {1}}, Seconds(0),
+                std::vector<std::size_t>{0, 1, 0, 1}, exchange);
+    for (const std::size_t worker : {0, 1, 2, 3}) say(worker, of_job<Ready>());
+  }
+  RunOutputs say(std::size_t worker, const ToCoordinator& message, double now = 1) {
+    return job->on_message(worker, message, Seconds(now));
+  }
+  void make(std::int64_t step, double now = 1) {
+    for (const std::size_t worker : {0, 1, 2, 3}) say(worker, of_job<Prepared>(step, 1), now);
+    for (const std::size_t worker : {0, 1, 2, 3}) say(worker, of_job<Committed>(step), now);
+  }
+  RunOutputs lose(std::size_t worker) { return job->on_lost(worker, {ErrorCode::unreachable, "the line broke", {}, {}}); }
+  // What both lanes have of the stage, and what the worker's alone has.
+  RunOutputs give(std::size_t worker, std::int64_t step, const std::string& shared = "x") {
+    StatePart message = of_job<StatePart>(step);
+    message.tensors = {{"stage" + std::to_string(worker / 2), Bytes(1), sha256(shared)},
+                       {"replica/" + std::to_string(worker % 2) + "/s" + std::to_string(worker / 2), Bytes(1), sha256("own")}};
+    return say(worker, message);
+  }
+  // The peers of the one Collect.
+  static std::string holders(const RunOutputs& outputs) {
+    std::string peers;
+    for (const Collect& collect : all<Collect>(outputs))
+      for (const StateHolder& holder : collect.holders) peers += holder.peer;
+    return peers;
+  }
+  static std::string kept(const RunOutputs& outputs) {
+    const auto over = all<Over>(outputs);
+    EXPECT_EQ(over.size(), 1U);
+    return over.empty() ? "" : over[0].kept;
+  }
+
+  std::optional<JobRun> job;
+};
+
+TEST_F(LanesTest, AllOfEachLaneThatIsWholeIsKept) {
+  make(1);
+  lose(2);  // of lane 0
+  EXPECT_THAT(give(0, 1), IsEmpty());
+  EXPECT_THAT(give(1, 1), IsEmpty()) << "there is some of each stage, of different lanes";
+  EXPECT_EQ(holders(give(3, 1)), "bd");
+  EXPECT_EQ(kept(job->on_saved(1, {})),
+            "the state after step 1 is saved, of 1 of 2 lanes, counted anew: the run can go on from there");
+}
+
+TEST_F(LanesTest, AFaultThatCostsNobodyKeepsAllLanes) {
+  make(1);
+  Prepared error = of_job<Prepared>(2, 1);
+  error.outcome = Outcome::error;
+  error.error = Error{ErrorCode::not_finite, "the outer step after step 1", {}, {}};
+  say(1, error);
+  for (const std::size_t worker : {0, 1, 2}) EXPECT_THAT(give(worker, 1), IsEmpty()) << "the lanes' own state is waited for";
+  EXPECT_EQ(holders(give(3, 1)), "abcd");
+  EXPECT_EQ(kept(job->on_saved(1, {})), "the state after step 1 is saved: the run can go on from there");
+}
+
+TEST_F(LanesTest, WithoutAWholeLaneTheRunGoesBack) {
+  make(1);
+  lose(2);
+  EXPECT_EQ(kept(lose(1)), "of the 2 lanes none is left whole: no state of the job is saved");
+}
+
+TEST_F(LanesTest, ALaneThatDoesNotGiveInTimeIsNotWaitedFor) {
+  make(1);
+  job->on_tick(Seconds(2));
+  lose(3);
+  EXPECT_THAT(give(0, 1), IsEmpty());
+  EXPECT_EQ(kept(job->on_tick(Seconds(122))), "of the 2 lanes none is left whole: no state of the job is saved");
+  start(plain());
+  make(1);
+  Prepared error = of_job<Prepared>(2, 1);
+  error.outcome = Outcome::error;
+  error.error = Error{ErrorCode::io, "no disk", {}, {}};
+  say(1, error);
+  for (const std::size_t worker : {0, 1, 2}) give(worker, 1);
+  EXPECT_THAT(job->on_tick(Seconds(120.9)), IsEmpty());
+  EXPECT_EQ(holders(job->on_tick(Seconds(122))), "ac") << "worker d is stuck";
+  EXPECT_THAT(kept(job->on_saved(1, {})), HasSubstr("of 1 of 2 lanes"));
+}
+
+TEST_F(LanesTest, WhatLanesShareMustAgreeAndOnlyWhereItIsKept) {
+  make(1);
+  lose(2);
+  give(0, 1, "y");
+  give(1, 1, "x");
+  EXPECT_EQ(holders(give(3, 1)), "bd") << "lane 0 is not kept";
+  start(plain());
+  make(1);
+  Prepared error = of_job<Prepared>(2, 1);
+  error.outcome = Outcome::error;
+  error.error = Error{ErrorCode::io, "no disk", {}, {}};
+  say(1, error);
+  give(0, 1, "y");
+  for (const std::size_t worker : {1, 2}) give(worker, 1, "x");
+  EXPECT_THAT(kept(give(3, 1, "x")), HasSubstr("'stage0' differs between worker 'a' and worker 'b'"));
+}
+
+TEST_F(LanesTest, StepsThatMayWaitForOtherLanesHaveMoreTime) {
+  EXPECT_EQ(job->step_limit(), Seconds(600)) << "nothing is exchanged before the first step";
+  for (std::int64_t step = 1; step <= 4; ++step) make(step, static_cast<double>(step));
+  EXPECT_EQ(job->step_limit(), Seconds(3660)) << "step 5 begins with what was sent after step 4";
+  EXPECT_THAT(job->on_tick(Seconds(3663)), IsEmpty());
+  EXPECT_EQ(all<Settle>(job->on_tick(Seconds(3664))).size(), 1U);
+  start(plain(), Seconds(1000));
+  for (std::int64_t step = 1; step <= 4; ++step) make(step, static_cast<double>(step));
+  EXPECT_EQ(job->step_limit(), Seconds(10'060)) << "ten times of what the exchange should take";
+  make(5, 5);
+  EXPECT_EQ(job->step_limit(), Seconds(60));
+}
+
+TEST(Lanes, MayWaitWhereFragmentsAreApplied) {
+  const auto waits = [](const Lanes& lanes) {
+    std::vector<std::int64_t> steps;
+    for (std::int64_t step = 1; step <= 40; ++step)
+      if (lanes.may_wait(step, 38)) steps.push_back(step);
+    return steps;
+  };
+  using testing::ElementsAre;
+  EXPECT_THAT(waits({}), IsEmpty());
+  EXPECT_THAT(waits({.inner_steps = 10}), ElementsAre(11, 21, 31, 38));
+  EXPECT_THAT(waits({.inner_steps = 10, .fragments = 2, .delay = 3}), ElementsAre(13, 18, 23, 28, 33, 38));
+  EXPECT_THAT(waits({.inner_steps = 10, .delay = 1, .begun = 5}), ElementsAre(16, 26, 36, 38));
+}
+
 }  // namespace
 }  // namespace suanli::protocol

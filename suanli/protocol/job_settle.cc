@@ -41,10 +41,32 @@ void JobRun::settle(Error why) {
   seek_state();
 }
 
-// Ends the job if a stage's state cannot come any more; saves the state if there is some of every stage.
+// Saves the state if there is some of every stage; ends the job if that cannot come any more.
 void JobRun::seek_state() {
   Settling& own = *settling_;
   if (own.is_saving) return;  // on_saved() comes
+  std::optional<std::vector<std::size_t>> chosen = lanes_.empty() ? choose_holders() : choose_lanes();
+  if (!chosen) return;
+  Saving offered;
+  for (const auto& [worker, part] : own.parts)
+    if (may_give(worker) && (lanes_.empty() || std::ranges::count(*chosen, worker) > 0)) offered.parts.emplace(worker, part);
+  if (const auto differing = replicas_differ(offered)) return end(own.why, differing->message + ": " + goes_on_from());
+  if (committed_ < own.step) count_step();
+  std::ranges::sort(*chosen);
+  chosen->erase(std::ranges::unique(*chosen).begin(), chosen->end());
+  Collect collected{own.step, {}};
+  for (const std::size_t worker : *chosen)
+    collected.holders.push_back({workers_[worker].peer, own.parts.at(worker).tensors});
+  own.chosen = *std::move(chosen);
+  own.is_saving = true;
+  own.saving_since = now_;
+  saves_[own.step] = {.last = own.is_last, .since = now_, .parts = {}, .collected = true};
+  outputs_.push_back(std::move(collected));
+}
+
+// One of each stage: replicas hold the same.
+std::optional<std::vector<std::size_t>> JobRun::choose_holders() {
+  Settling& own = *settling_;
   std::vector<std::size_t> chosen;
   std::size_t stage_count = 0;
   for (const auto& stages : stages_)
@@ -64,29 +86,50 @@ void JobRun::seek_state() {
     is_whole = is_whole && best;
     if (best) chosen.push_back(*best);
     if (best || may_come) continue;
-    if (own.not_saved)
-      return end(own.why, "the state after step " + std::to_string(own.step) + " could not be saved (" + own.not_saved->message +
-                              "): " + goes_on_from());
     const auto holders = holders_of(stage);
-    return end(own.why, "stage " + std::to_string(stage) + " was held by " + list_of(holders) +
-                            (holders.size() == 1 ? " alone: " : ", of whom nobody is left: ") + goes_on_from());
+    end(own.why, own.not_saved ? "the state after step " + std::to_string(own.step) + " could not be saved (" +
+                                     own.not_saved->message + "): " + goes_on_from()
+                               : "stage " + std::to_string(stage) + " was held by " + list_of(holders) +
+                                     (holders.size() == 1 ? " alone: " : ", of whom nobody is left: ") + goes_on_from());
+    return std::nullopt;
   }
-  if (!is_whole) return;
-  Saving offered;
-  for (const auto& [worker, part] : own.parts)
-    if (may_give(worker)) offered.parts.emplace(worker, part);
-  if (const auto differing = replicas_differ(offered)) return end(own.why, differing->message + ": " + goes_on_from());
-  if (committed_ < own.step) count_step();
-  std::ranges::sort(chosen);
-  chosen.erase(std::ranges::unique(chosen).begin(), chosen.end());
-  Collect collected{own.step, {}};
-  for (const std::size_t worker : chosen)
-    collected.holders.push_back({workers_[worker].peer, own.parts.at(worker).tensors});
-  own.chosen = std::move(chosen);
-  own.is_saving = true;
-  own.saving_since = now_;
-  saves_[own.step] = {.last = own.is_last, .since = now_, .parts = {}, .collected = true};
-  outputs_.push_back(std::move(collected));
+  return is_whole ? std::optional(std::move(chosen)) : std::nullopt;
+}
+
+std::size_t JobRun::lane_count() const { return lanes_.empty() ? 0 : std::ranges::max(lanes_) + 1; }
+
+// All of each lane that is left whole: a lane without one of its stages is none.
+std::optional<std::vector<std::size_t>> JobRun::choose_lanes() {
+  Settling& own = *settling_;
+  enum class Part { lost, to_come, here };
+  std::vector<Part> lanes(lane_count(), Part::here);
+  for (std::size_t worker = 0; worker < workers_.size(); ++worker) {
+    const Part part = !may_give(worker) || own.tries[worker] >= kMostTries     ? Part::lost
+                      : own.parts.contains(worker)                             ? Part::here
+                      : own.is_late                                            ? Part::lost
+                                                                               : Part::to_come;
+    lanes[lanes_[worker]] = std::min(lanes[lanes_[worker]], part);
+  }
+  if (std::ranges::count(lanes, Part::to_come) > 0) return std::nullopt;
+  std::vector<std::size_t> chosen;
+  for (std::size_t worker = 0; worker < workers_.size(); ++worker)
+    if (lanes[lanes_[worker]] == Part::here) chosen.push_back(worker);
+  if (!chosen.empty()) return chosen;
+  end(own.why, own.not_saved ? "the state after step " + std::to_string(own.step) + " could not be saved (" +
+                                   own.not_saved->message + "): " + goes_on_from()
+                             : "of the " + std::to_string(lanes.size()) + " lanes none is left whole: " + goes_on_from());
+  return std::nullopt;
+}
+
+// Of the state that was saved: "" if nothing is missing, as in a snapshot that was being saved already.
+std::string JobRun::lanes_kept() const {
+  if (settling_->chosen.empty()) return "";
+  std::vector<bool> is_kept(lane_count());
+  for (const std::size_t worker : settling_->chosen)
+    if (!lanes_.empty()) is_kept[lanes_[worker]] = true;
+  const auto kept = std::ranges::count(is_kept, true);
+  if (static_cast<std::size_t>(kept) == is_kept.size()) return "";
+  return ", of " + std::to_string(kept) + " of " + std::to_string(is_kept.size()) + " lanes, counted anew";
 }
 
 void JobRun::settle_part(std::size_t worker, const StatePart& message) {
@@ -102,7 +145,8 @@ void JobRun::settled(const Status& saved) {
   Settling& own = *settling_;
   if (saved) {
     if (own.is_last) return end(std::nullopt);
-    return end(own.why, "the state after step " + std::to_string(own.step) + " is saved: the run can go on from there");
+    return end(own.why, "the state after step " + std::to_string(own.step) + " is saved" + lanes_kept() +
+                            ": the run can go on from there");
   }
   own.is_saving = false;
   own.not_saved = saved.error();
@@ -118,6 +162,8 @@ void JobRun::check_settling() {
                             format_duration(rules_.settle_save_limit) + ": " + goes_on_from());
   }
   if (now_ - phase_since_ < settle_limit()) return;
+  const bool is_any_here = !own.parts.empty();
+  if (!lanes_.empty() && is_any_here && !std::exchange(settling_->is_late, true)) return seek_state();
   end(own.why, "the state after step " + std::to_string(own.step) + " was not given within " + format_duration(settle_limit()) +
                    " by " + waits_for() + ": " + goes_on_from());
 }

@@ -269,14 +269,6 @@ Status check_job(const JobConfig& job, const std::string& place) {
   if (job.local.inner_steps > 0) {
     if (const Status local = check(local_steps_of(job)); !local)
       return wrong("[local]: " + local.error().message, "correct the key, or set 'local.inner_steps' to 0");
-    // The weights that a job leaves are those after outer steps.
-    const std::int64_t h = job.local.inner_steps, parts = job.local.fragments;
-    const std::int64_t first = h + (parts - 1) * h / parts + job.local.delay;
-    if (job.train.steps < first)
-      return wrong("'train.steps' is " + std::to_string(job.train.steps) +
-                       ", but with [local] the last part of the model takes its first outer step after step " +
-                       std::to_string(first),
-                   "train for " + std::to_string(first) + " steps or more, or lower 'local.inner_steps'");
   } else if (job.train.dtype == "exact" && job.codec.weights != "none") {
     return wrong("'codec.weights' is " + job.codec.weights +
                      ", but the sums of exact arithmetic are whole numbers that replicas exchange as they are",

@@ -101,8 +101,8 @@ std::vector<Key> make_keys() {
        "Of each worker's disk, for those that have no room in memory. 0: none."},
 
       {"local", "inner_steps", IntegerKey{FIELD(local.inner_steps), 0, kMostSteps},
-       "On a pool: steps that each replica makes by itself between two exchanges (DiLoCo). 0: gradients are exchanged in every "
-       "step.", kFixed},
+       "On a pool: steps that each replica makes by itself between two exchanges (DiLoCo). After the last of train.steps there "
+       "is an exchange in any case. 0: gradients are exchanged in every step.", kFixed},
       {"local", "outer_lr", RealKey{FIELD(local.outer_lr), 0, 100, true},
        "Learning rate of the step on what the replicas have moved.", kFixed},
       {"local", "outer_momentum", RealKey{FIELD(local.outer_momentum), 0, 1, false, true}, "Its Nesterov momentum.", kFixed},
@@ -111,7 +111,8 @@ std::vector<Key> make_keys() {
       {"local", "delay", IntegerKey{FIELD(local.delay), 0, kMostSteps},
        "Inner steps during which an exchange goes on before it is applied; less than inner_steps.", kFixed},
       {"local", "keep_local", RealKey{FIELD(local.keep_local), 0, 1, false, true},
-       "The part of its own weights that a replica keeps when an exchange is applied; 0 without a delay, 0.5 is usual with one.",
+       "The part of its own weights that a replica keeps when an exchange is applied; must be 0 without a delay, 0.5 is usual "
+       "with one.",
        kFixed},
 
       {"eval", "every", IntegerKey{FIELD(eval.every), 0, kMostSteps},

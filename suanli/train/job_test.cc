@@ -243,7 +243,7 @@ TEST(Job, ChecksWhatNoSingleKeyShows) {
   refused(exact, "'codec.weights' is ef4, but the sums of exact arithmetic are whole numbers");
   refused([](JobConfig& job) { job.local.inner_steps = 4, job.local.delay = 4; }, "[local]: delay is 4");
   refused([](JobConfig& job) { job.local.inner_steps = 4, job.local.fragments = 5; }, "fragments is 5");
-  refused([](JobConfig& job) { job.local.inner_steps = job.train.steps, job.local.delay = 1; }, "first outer step after step");
+  refused([](JobConfig& job) { job.local.inner_steps = 4, job.local.keep_local = 0.5; }, "without a delay");
   refused([](JobConfig& job) { job.pool.split = "3,,3"; }, "'pool.split' is '3,,3'");
   refused([](JobConfig& job) { job.pool.split = "6,-1,1"; }, "does not share out the 6");
   refused([](JobConfig& job) { job.pool.split = "3,2"; }, "does not share out the 6");

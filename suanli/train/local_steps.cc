@@ -17,13 +17,10 @@ std::string indexed(std::string_view prefix, int replica, const std::string& nam
   return std::string(prefix) + "." + std::to_string(replica) + "/" + name;
 }
 
-// Parameters and their outer state as sources of a graph of update nodes.
-struct Sources {
-  NodeId local, global;
-};
-Sources sources(graph::Builder& b, const OuterParam& param) {
-  return {b.param(param.name, param.type, "zeros"), b.state("outer.global/" + param.name, param.type, "zeros")};
+NodeId global_of(graph::Builder& b, const OuterParam& param) {
+  return b.state("outer.global/" + param.name, param.type, "zeros");
 }
+NodeId local_of(graph::Builder& b, const OuterParam& param) { return b.param(param.name, param.type, "zeros"); }
 
 }  // namespace
 
@@ -39,6 +36,8 @@ Status check(const LocalSteps& settings) {
     return config("outer_momentum is " + std::to_string(settings.outer_momentum) + ", expected 0 to less than 1");
   if (!(settings.keep_local >= 0 && settings.keep_local < 1))
     return config("keep_local is " + std::to_string(settings.keep_local) + ", expected 0 to less than 1");
+  if (settings.keep_local > 0 && settings.delay == 0)
+    return config("keep_local is " + std::to_string(settings.keep_local) + " without a delay, expected 0");
   if (settings.codec.kind == graph::Codec::Kind::delta)
     return config("the codec is delta, which is for activations: pseudo-gradients take feedback");
   return {};
@@ -51,6 +50,7 @@ LocalSteps local_steps_of(const JobConfig& job) {
           .fragments = static_cast<int>(job.local.fragments),
           .delay = job.local.delay,
           .keep_local = job.local.keep_local,
+          .last_step = job.train.steps,
           .codec = codecs_of(job).weights};
 }
 
@@ -87,9 +87,9 @@ Result<graph::Graph> outer_send_graph(std::span<const OuterParam> fragment, cons
   if (settings.codec.needs_key()) inputs.key = b.step_input("outer.key", graph::i32({4}));
   for (const OuterParam& param : fragment) {
     SUANLI_RETURN_IF_ERROR(graph::check(settings.codec, param.type));
-    const Sources from = sources(b, param);
+    const NodeId global = global_of(b, param), local = local_of(b, param);
     if (settings.codec.has_buffer()) inputs.buffer = b.state("outer.error/" + param.name, param.type, "zeros");
-    const graph::Sent sent = graph::send(b, settings.codec, b.sub(from.global, from.local), inputs);
+    const graph::Sent sent = graph::send(b, settings.codec, b.sub(global, local), inputs);
     SUANLI_RETURN_IF_ERROR(b.status());
     ++inputs.stream;
     SUANLI_RETURN_IF_ERROR(graph.add_output("delta/" + param.name, sent.packed));
@@ -98,7 +98,8 @@ Result<graph::Graph> outer_send_graph(std::span<const OuterParam> fragment, cons
   return graph;
 }
 
-Result<graph::Graph> outer_apply_graph(std::span<const OuterParam> fragment, const LocalSteps& settings, int replicas) {
+Result<graph::Graph> outer_apply_graph(std::span<const OuterParam> fragment, const LocalSteps& settings, int replicas,
+                                       OuterPart part) {
   SUANLI_RETURN_IF_ERROR(check(settings));
   SUANLI_CHECK(replicas >= 1);
   graph::Graph graph;
@@ -106,7 +107,7 @@ Result<graph::Graph> outer_apply_graph(std::span<const OuterParam> fragment, con
   b.set_phase(graph::Phase::update);
   for (const OuterParam& param : fragment) {
     SUANLI_RETURN_IF_ERROR(graph::check(settings.codec, param.type));
-    const Sources from = sources(b, param);
+    const NodeId global = global_of(b, param);
     const NodeId momentum = b.state("outer.momentum/" + param.name, param.type, "zeros");
     NodeId sum = graph::kNoNode;
     for (int replica = 0; replica < replicas; ++replica) {
@@ -117,14 +118,23 @@ Result<graph::Graph> outer_apply_graph(std::span<const OuterParam> fragment, con
     const NodeId mean = b.scale(sum, 1.0 / replicas);
     const NodeId next_momentum = b.add(b.scale(momentum, settings.outer_momentum), mean);
     const NodeId way = b.add(mean, b.scale(next_momentum, settings.outer_momentum));
-    const NodeId next_global = b.sub(from.global, b.scale(way, settings.outer_lr));
-    const NodeId next_local = settings.keep_local == 0 ? next_global
-                                                       : b.add(b.scale(from.local, settings.keep_local),
-                                                               b.scale(next_global, 1 - settings.keep_local));
-    SUANLI_RETURN_IF_ERROR(b.status());
-    SUANLI_RETURN_IF_ERROR(graph.add_update(momentum, next_momentum));
-    SUANLI_RETURN_IF_ERROR(graph.add_update(from.global, next_global));
-    SUANLI_RETURN_IF_ERROR(graph.add_update(from.local, next_local));
+    const NodeId next_global = b.sub(global, b.scale(way, settings.outer_lr));
+    if (part == OuterPart::check) {
+      const NodeId size = b.apply("sum_squares", {next_global});
+      SUANLI_RETURN_IF_ERROR(b.status());
+      SUANLI_RETURN_IF_ERROR(graph.add_output("next/" + param.name, size));
+    } else if (part == OuterPart::local) {
+      const NodeId local = local_of(b, param);
+      const NodeId next_local = settings.keep_local == 0 ? next_global
+                                                         : b.add(b.scale(local, settings.keep_local),
+                                                                 b.scale(next_global, 1 - settings.keep_local));
+      SUANLI_RETURN_IF_ERROR(b.status());
+      SUANLI_RETURN_IF_ERROR(graph.add_update(local, next_local));
+    } else {
+      SUANLI_RETURN_IF_ERROR(b.status());
+      SUANLI_RETURN_IF_ERROR(graph.add_update(momentum, next_momentum));
+      SUANLI_RETURN_IF_ERROR(graph.add_update(global, next_global));
+    }
   }
   return graph;
 }
@@ -139,12 +149,20 @@ Status begin_local_steps(engine::State& state, std::span<const OuterParam> param
   return {};
 }
 
-OuterDue outer_due(const LocalSteps& settings, std::int64_t step) {
+OuterDue outer_due(const LocalSteps& settings, std::int64_t begun, std::int64_t step) {
   OuterDue due;
+  const std::int64_t h = settings.inner_steps;
+  const bool is_last = step == settings.last_step;
+  due.at_once = settings.delay == 0 || is_last;
   for (int f = 0; f < settings.fragments; ++f) {
-    const std::int64_t sent = step - f * settings.inner_steps / settings.fragments, applied = sent - settings.delay;
-    if (sent >= settings.inner_steps && sent % settings.inner_steps == 0) due.send.push_back(f);
-    if (applied >= settings.inner_steps && applied % settings.inner_steps == 0) due.apply.push_back(f);
+    const std::int64_t since = step - begun - f * h / settings.fragments;  // in steps of the fragment's rounds
+    const bool is_sent = since >= h && since % h == 0;
+    // The delay is less than a round, so at most one is on its way.
+    const std::int64_t way = is_sent ? h : since % h;  // since the last was sent, if there was one
+    const bool is_on_its_way = since - way >= h && way <= settings.delay;
+    if (is_on_its_way && (way == settings.delay || is_last)) due.apply.push_back(f);
+    if (is_sent) due.send.push_back(f);
+    else if (is_last) due.cut_short.push_back(f);
   }
   return due;
 }

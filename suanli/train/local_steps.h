@@ -6,6 +6,10 @@
 //   outer step (Nesterov)            D = mean of D_r;  m' = mu m + D;  w' = w - lr (D + mu m')
 //   every replica goes on from       w_r' = alpha w_r + (1 - alpha) w'
 //
+// After the last step of a run all fragments take an outer step at once, without a delay, so that the weights that a run leaves
+// hold all that its lanes have learned. A round that it cuts short ends with the mean of the lanes (lr = 1, m is neither looked
+// at nor changed: its push would be that of a whole round), and a run that goes on from there begins its rounds anew.
+//
 // D_r crosses packed, with error feedback: Q(D_r + e), e' = D_r + e - Q(D_r + e). Every replica, the sender too, takes the outer
 // step on what was packed, in the order of replicas, so that w and m have the same bits at all of them.
 //
@@ -21,6 +25,7 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "suanli/base/error.h"
@@ -37,7 +42,8 @@ struct LocalSteps {
   double outer_momentum = 0.9;
   int fragments = 1;               // outer steps are spread over H: less to send at once, by this factor
   std::int64_t delay = 0;          // inner steps from sending to applying, during which the exchange goes on; less than H
-  double keep_local = 0;           // alpha, in [0, 1): 0 for no delay, 0.5 is usual with one
+  double keep_local = 0;           // alpha, in [0, 1): 0 without a delay, 0.5 is usual with one
+  std::int64_t last_step = 0;      // of the run; 0: it has none
   graph::Codec codec{.kind = graph::Codec::Kind::feedback, .bits = 4};  // lossless, direct, feedback or top_k
 };
 // Error config: what is wrong, by name.
@@ -57,17 +63,30 @@ std::vector<std::vector<OuterParam>> outer_fragments(std::span<const OuterParam>
 // Outputs "delta/NAME", of graph::wire_type(codec, type). Step input "outer.key" i32[4] if the codec needs a key
 // (graph::codec_key; each replica its own index). Errors: config, graph.
 Result<graph::Graph> outer_send_graph(std::span<const OuterParam> fragment, const LocalSteps& settings);
+// What of an outer step a graph does. Each begins with w, m and all D_r: they may run one after the other, `shared` last.
+enum class OuterPart {
+  check,   // changes nothing: outputs "next/NAME", sums of the squares of w', which an executor refuses if they are not finite
+  local,   // w_r'
+  shared,  // m' and w'
+};
 // Step inputs "delta.R/NAME" for each replica R.
-Result<graph::Graph> outer_apply_graph(std::span<const OuterParam> fragment, const LocalSteps& settings, int replicas);
+Result<graph::Graph> outer_apply_graph(std::span<const OuterParam> fragment, const LocalSteps& settings, int replicas,
+                                       OuterPart part);
 
 // Sets outer.global/NAME to the parameters as they are, where the state has none yet. Once, before the first inner step.
 Status begin_local_steps(engine::State& state, std::span<const OuterParam> params);
 
-// Which fragments are to be sent, and which applied, after inner step `step` (1, 2, ..) is done: fragment f is sent after the
-// steps f H / fragments + H, + 2 H, .. and applied `delay` steps later. A fragment may be in both lists: send first.
+// State of a run, i32[1]: after which step its rounds began: 0, or the last step of the run that this one goes on from.
+inline constexpr std::string_view kOuterBegun = "outer.begun";
+
+// What there is to do after inner step `step` (1, 2, ..) is done. Fragment f is sent after the steps f H / fragments + H, + 2 H,
+// .. from the beginning of rounds on, and applied `delay` steps later.
 struct OuterDue {
-  std::vector<int> send, apply;
+  std::vector<int> apply;      // sent before; first. After the last step all that is on its way
+  std::vector<int> send;
+  std::vector<int> cut_short;  // sent, too, though their round is not over: after the last step alone
+  bool at_once = false;        // what is sent is applied with this step: without a delay, and after the last step
 };
-OuterDue outer_due(const LocalSteps& settings, std::int64_t step);
+OuterDue outer_due(const LocalSteps& settings, std::int64_t begun, std::int64_t step);
 
 }  // namespace suanli::train

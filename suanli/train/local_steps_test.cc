@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <limits>
 #include <map>
 #include <memory>
 
@@ -71,9 +72,10 @@ class Replica {
     return packed;
   }
   void apply(std::span<const OuterParam> fragment, const std::vector<Packed>& all) {
-    Result<graph::Graph> graph = outer_apply_graph(fragment, settings_, replicas_);
-    EXPECT_TRUE(graph) << graph.error().to_string();
-    const auto executor = start(*graph);
+    const Status refused = try_apply(fragment, all);
+    EXPECT_TRUE(refused) << refused.error().to_string();
+  }
+  Status try_apply(std::span<const OuterParam> fragment, const std::vector<Packed>& all) {
     std::vector<std::string> names;
     for (int r = 0; r < replicas_; ++r)
       for (const OuterParam& param : fragment) names.push_back("delta." + std::to_string(r) + "/" + param.name);
@@ -83,7 +85,13 @@ class Replica {
         const auto& bytes = all[static_cast<std::size_t>(r)].at(param.name);
         inputs.push_back({names[inputs.size()], bytes.data(), Bytes(static_cast<std::int64_t>(bytes.size()))});
       }
-    update(*executor, inputs);
+    for (const OuterPart part : {OuterPart::check, OuterPart::local, OuterPart::shared}) {
+      SUANLI_ASSIGN_OR_RETURN(const graph::Graph graph, outer_apply_graph(fragment, settings_, replicas_, part));
+      const auto executor = start(graph);
+      executor->begin_step();
+      SUANLI_RETURN_IF_ERROR(executor->update(inputs));
+    }
+    return {};
   }
 
   Floats read(const std::string& name) {
@@ -148,7 +156,7 @@ double plain(const std::vector<float>& optima, int rounds, int inner, const Loca
 TEST(LocalSteps, AreThoseOfAPlainLoop) {
   for (const double keep : {0.0, 0.5})
     for (const engine::Arithmetic arithmetic : {engine::Arithmetic::f32, engine::Arithmetic::exact}) {
-      LocalSteps settings{.inner_steps = 5, .keep_local = keep, .codec = {}};
+      LocalSteps settings{.inner_steps = 5, .delay = keep > 0, .keep_local = keep, .codec = {}};
       auto all = replicas(settings, 3, arithmetic);
       for (std::uint64_t round = 0; round < 6; ++round) {
         for (const auto& replica : all) replica->inner_steps(5);
@@ -236,7 +244,7 @@ TEST(LocalSteps, EachFragmentIsDueOnceInEveryRound) {
   const LocalSteps settings{.inner_steps = 10, .fragments = 4, .delay = 3};
   std::map<int, std::vector<std::int64_t>> sent, applied;
   for (std::int64_t step = 1; step <= 60; ++step) {
-    const OuterDue due = outer_due(settings, step);
+    const OuterDue due = outer_due(settings, 0, step);
     for (const int f : due.send) sent[f].push_back(step);
     for (const int f : due.apply) applied[f].push_back(step);
   }
@@ -245,6 +253,56 @@ TEST(LocalSteps, EachFragmentIsDueOnceInEveryRound) {
   EXPECT_EQ(sent[3], (std::vector<std::int64_t>{17, 27, 37, 47, 57}));
   EXPECT_EQ(applied[0], (std::vector<std::int64_t>{13, 23, 33, 43, 53}));
   EXPECT_EQ(applied[3], (std::vector<std::int64_t>{20, 30, 40, 50, 60}));
+}
+
+TEST(LocalSteps, TheLastStepTakesAllFragments) {
+  using testing::ElementsAre;
+  using testing::IsEmpty;
+  LocalSteps settings{.inner_steps = 10, .fragments = 2, .delay = 3, .last_step = 27};
+  EXPECT_FALSE(outer_due(settings, 0, 26).at_once);
+  OuterDue due = outer_due(settings, 0, 27);
+  EXPECT_TRUE(due.at_once);
+  EXPECT_THAT(due.apply, ElementsAre(1)) << "sent after step 25, and not awaited for longer";
+  EXPECT_THAT(due.send, IsEmpty());
+  EXPECT_THAT(due.cut_short, ElementsAre(0, 1));
+  settings.last_step = 30;
+  due = outer_due(settings, 0, 30);
+  EXPECT_THAT(due.send, ElementsAre(0));
+  EXPECT_THAT(due.cut_short, ElementsAre(1));
+  EXPECT_THAT(due.apply, IsEmpty()) << "fragment 1 was applied after step 28";
+  // A run that goes on from step 27 begins its rounds there, whatever had been on its way before.
+  settings.last_step = 60;
+  for (const std::int64_t step : {28, 30, 33, 35})
+    EXPECT_TRUE(outer_due(settings, 27, step).send.empty() && outer_due(settings, 27, step).apply.empty()) << step;
+  EXPECT_THAT(outer_due(settings, 27, 37).send, ElementsAre(0));
+  EXPECT_THAT(outer_due(settings, 27, 40).apply, ElementsAre(0));
+  // Without a delay each step that sends applies at once, and nothing is on its way.
+  settings.delay = 0;
+  for (std::int64_t step = 1; step <= 60; ++step) {
+    EXPECT_TRUE(outer_due(settings, 0, step).at_once);
+    EXPECT_THAT(outer_due(settings, 0, step).apply, IsEmpty());
+  }
+}
+
+// Of one lane alone; the others' weights and what all share stay as they were.
+TEST(LocalSteps, WhatIsNotFiniteIsRefusedByName) {
+  const LocalSteps settings{.inner_steps = 5, .codec = {}};
+  for (const float bad : {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
+    auto all = replicas(settings, 2, engine::Arithmetic::f32);
+    for (const auto& replica : all) replica->inner_steps(2);
+    Floats diverged = all[1]->read("b");
+    diverged[77] = bad;
+    ASSERT_TRUE(all[1]->state.write("b", writable(diverged)));
+    std::vector<Packed> packed;
+    for (const auto& replica : all) packed.push_back(replica->send(kParams, 0));
+    const Floats before = all[0]->read("a"), global = all[0]->read("outer.global/a");
+    const Status refused = all[0]->try_apply(kParams, packed);
+    ASSERT_FALSE(refused);
+    EXPECT_EQ(refused.error().code, ErrorCode::not_finite);
+    EXPECT_EQ(refused.error().place, "next/b");
+    EXPECT_EQ(all[0]->read("a"), before);
+    EXPECT_EQ(all[0]->read("outer.global/a"), global);
+  }
 }
 
 TEST(LocalSteps, WrongSettingsAreNamed) {
@@ -259,6 +317,7 @@ TEST(LocalSteps, WrongSettingsAreNamed) {
   EXPECT_THAT(complaint({.inner_steps = 4, .fragments = 5}), HasSubstr("fragments is 5"));
   EXPECT_THAT(complaint({.inner_steps = 4, .delay = 4}), HasSubstr("delay is 4"));
   EXPECT_THAT(complaint({.keep_local = 1}), HasSubstr("keep_local"));
+  EXPECT_THAT(complaint({.keep_local = 0.5}), HasSubstr("without a delay"));
   EXPECT_THAT(complaint({.codec = {.kind = Codec::Kind::delta}}), HasSubstr("delta"));
   EXPECT_THAT(complaint({.codec = {.kind = Codec::Kind::feedback, .bits = 7}}), HasSubstr("bits is 7"));
 }
