@@ -10,6 +10,7 @@ namespace suanli::cli {
 namespace {
 
 using nlohmann::json;
+using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::IsSupersetOf;
 
@@ -126,6 +127,9 @@ TEST_F(CliPool, LastsOverJobs) {
   EXPECT_EQ(second, "job-3");
   ASSERT_TRUE(becomes([&] { return job(first)["step"] >= 3; })) << job(first).dump();
   EXPECT_EQ(job(second)["state"], "queued");
+  const Ended busy = run({"train", "job.toml", "--on", "p", "--run", "long", "--resume", "--detach"});
+  EXPECT_NE(busy.code, 0);
+  EXPECT_THAT(busy.err, AllOf(HasSubstr("job '" + first + "'"), HasSubstr("suanli cancel " + first))) << busy.err;
   EXPECT_EQ(run({"pool", "status", "--json"}).json()["running"], first);
   EXPECT_EQ(run({"cancel", second, "--json"}).json()["state"], "cancelled");
   EXPECT_EQ(run({"cancel", second}).code, 1) << "it is over";
@@ -320,6 +324,13 @@ TEST_F(CliPool, SaysWhatIsWrongAndGoesOn) {
   EXPECT_EQ(large.code, 1) << large.err;
   EXPECT_THAT(large.err, HasSubstr("are missing"));
   EXPECT_THAT(large.err, HasSubstr("give every worker"));
+  const Ended huge = run({"train", "job.toml", "--on", "p", "--run", "huge", "--set", "model.width=16384", "--set",
+                          "model.layers=48", "--quiet"});
+  EXPECT_EQ(huge.code, 1) << huge.err;
+  EXPECT_THAT(huge.err, AllOf(HasSubstr("the coordinator needs"), HasSubstr("too little"), HasSubstr("[no_memory]")));
+  const Ended limited = run({"train", "job.toml", "--on", "p", "--memory", "1G"});
+  EXPECT_EQ(limited.code, 3);
+  EXPECT_THAT(limited.err, AllOf(HasSubstr("run.memory_limit"), HasSubstr("worker --memory")));
   const Ended small = run({"train", "job.toml", "--on", "p"});
   EXPECT_EQ(small.code, 0) << small.err;
   EXPECT_THAT(small.out, HasSubstr("The run"));

@@ -29,7 +29,8 @@ void TrainDisplay::on_start(const train::StartInfo& info) {
   progress_.note("  " + format_count(info.parameters) + " parameters, " +
                  std::string(name_of(info.arithmetic)) + ", " + std::to_string(info.threads) +
                  " threads; a step is " + format_count(info.step_tokens.value()) + " tokens and " +
-                 format_flops(info.step_flops) + "; plan " + format_bytes(info.memory) + "; data " +
+                 format_flops(info.step_flops) +
+                 (info.memory > Bytes(0) ? "; plan " + format_bytes(info.memory) : "") + "; data " +
                  format_count(info.train_tokens.value()) + " + " +
                  format_count(info.valid_tokens.value()) + " tokens");
   if (const std::string again = recomputed_text(info.recompute); !again.empty())

@@ -58,7 +58,9 @@ Result<int> run_create(const Options& options, const Context& context) {
     const std::string program = shell_word(context.program);
     write_stdout("pool " + how.name + (host->is_new() ? ", new," : "") + " listens at " + host->address().to_string() +
                  "; its folder is " + how.folder + "\n\nOn each machine that shall join, within " + format_duration(lifetime) +
-                 ":\n  " + program + " worker --join " + token.to_string() + "\nThen here:\n  " + program +
+                 ":\n  " + program + " worker --join " + token.to_string() +
+                 "\nand, if it can be dialled, with --listen HOST:PORT: two workers that work together need one that listens.\n"
+                 "Then here:\n  " + program +
                  " train JOB.toml --on " + how.name + "\n");
     (void)flush_stdout();
   }

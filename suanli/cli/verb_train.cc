@@ -119,13 +119,22 @@ void tell(const protocol::PoolEvent& event) {
   write_stderr(event.subject + ": " + event.sentence + (event.next_step.empty() ? "" : "; " + event.next_step) + "\n");
 }
 
-Result<train::TrainReport> train_it(const Options& options, const train::JobConfig& job, const train::TrainOptions& how) {
-  SUANLI_ASSIGN_OR_RETURN(const int workers, local_workers(options));
-  if (options.on.empty()) return train::train(job, how);
+// What a pool does not keep is refused rather than forgotten.
+Status check_for_pool(const Options& options, const train::JobConfig& job) {
   for (const auto& [key, value] : {std::pair{"run.cap", job.run.cap}, {"run.budget", job.run.budget}})
     if (value > 0)
       return fail(ErrorCode::config, "it cannot be kept on a pool yet", key,
                   "leave it out, or train on this machine alone, without --on");
+  if (job.run.memory_limit > 0 && !options.on.starts_with(kLocal))
+    return fail(ErrorCode::config, "what a worker lends is its owner's to say", "run.memory_limit",
+                "leave it out; `suanli worker --memory` says it on each machine");
+  return {};
+}
+
+Result<train::TrainReport> train_it(const Options& options, const train::JobConfig& job, const train::TrainOptions& how) {
+  SUANLI_ASSIGN_OR_RETURN(const int workers, local_workers(options));
+  if (options.on.empty()) return train::train(job, how);
+  SUANLI_RETURN_IF_ERROR(check_for_pool(options, job));
   if (!options.on.starts_with(kLocal)) {
     PoolRun run{options.on, nullptr};
     if (!options.quiet && !options.json) run.on_event = [](const std::string& line) { write_stderr(line + "\n"); };
@@ -144,6 +153,7 @@ Result<train::TrainReport> train_it(const Options& options, const train::JobConf
 Result<int> detach(const Options& options, const train::JobConfig& job, const Context& context) {
   SUANLI_ASSIGN_OR_RETURN(const int workers, local_workers(options));
   SUANLI_CHECK(workers == 0);
+  SUANLI_RETURN_IF_ERROR(check_for_pool(options, job));
   SUANLI_ASSIGN_OR_RETURN(const Submitted submitted, submit_to_pool(job, options.on, options.resume));
   if (options.json) {
     emit("train/submitted", {{"event", "submitted"}, {"pool", options.on}, {"job", submitted.job}, {"run", submitted.run}});

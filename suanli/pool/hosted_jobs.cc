@@ -39,6 +39,13 @@ HostedJobs::~HostedJobs() {
 Result<protocol::JobId> HostedJobs::submit(const std::string& job_file, bool resume) {
   SUANLI_ASSIGN_OR_RETURN(const train::JobConfig config, train::parse_job(job_file, "the job"));
   SUANLI_RETURN_IF_ERROR(check_paths(config));
+  {
+    const std::lock_guard lock(mutex_);
+    for (const auto& [other, job] : jobs_)
+      if (job.recorder && job.record.run == config.run.dir)
+        return fail(ErrorCode::busy, "the folder belongs to job '" + other + "', which is not over", config.run.dir,
+                    "wait for it, end it with `suanli cancel " + other + "`, or name another folder with --run");
+  }
   SUANLI_ASSIGN_OR_RETURN(std::unique_ptr<RunRecorder> made, RunRecorder::create(config, {.resume = resume}));
   std::shared_ptr<RunRecorder> recorder = std::move(made);
   protocol::JobId id;

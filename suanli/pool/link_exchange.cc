@@ -61,6 +61,8 @@ void LinkExchange::expect(WorkerIndex from, const Label& label, std::span<std::b
     if (!came) {
       Error why = came.error();
       why.message = what + ": " + why.message;
+      if (why.code == ErrorCode::unreachable || why.code == ErrorCode::timed_out)
+        why.next_step = "check that this worker runs, and that the line between the two works in both directions";
       note_failure(*state, why);
     } else if (*came != Bytes(static_cast<std::int64_t>(size))) {
       note_failure(*state, {ErrorCode::protocol,

@@ -218,8 +218,11 @@ Result<ordered_json> PoolHost::job(const protocol::JobId& id) {
     for (const protocol::JobView& each : coordinator.jobs()) ids.push_back(each.id);
   });
   if (view) return *view;
-  return fail(ErrorCode::not_found, "there is no job '" + printable(id) + "' since the coordinator began" + did_you_mean(id, ids),
-              "pool " + options_.name, "`suanli status` lists them");
+  return fail(ErrorCode::not_found,
+              "there is no job '" + printable(id) + "' since the coordinator began" + did_you_mean(id, ids),
+              "pool " + options_.name,
+              ids.empty() ? "it has had none; the run of an earlier one is in its folder, and --resume goes on with it"
+                          : "`suanli status` lists them");
 }
 
 // A token by its id; or else a worker: by its name, if it is connected, or by the start of its id.

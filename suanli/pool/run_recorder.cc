@@ -14,6 +14,7 @@
 #include "suanli/train/codecs.h"
 #include "suanli/train/initial_weights.h"
 #include "suanli/train/local_steps.h"
+#include "suanli/train/memory.h"
 #include "suanli/train/schedule.h"
 #include "suanli/train/state_digest.h"
 
@@ -47,6 +48,27 @@ Status check_same_run(const train::JobConfig& job, const train::RunDescription& 
               "resume with the job that began the run, or start a new run in another folder");
 }
 
+// The recorder keeps the whole state, two copies of it while snapshots are made, and the programs of evaluation. To be asked
+// before any of it is there.
+Status check_room(const train::JobConfig& job, const graph::Graph& graph, bool evaluates) {
+  Bytes state(0);
+  for (const char* kind : {"param", "state"})
+    for (const graph::NodeId id : graph.nodes_of(kind)) state += graph.node(id).type.bytes();
+  const Bytes available = memory_info().available;
+  Bytes needed = state * std::int64_t{3};
+  // Compiling what cannot fit would take memory, too.
+  if (needed <= available) {
+    SUANLI_ASSIGN_OR_RETURN(const Bytes evaluation, train::evaluation_bytes(job, evaluates));
+    needed += evaluation;
+  }
+  if (needed <= available) return {};
+  return fail(ErrorCode::no_memory,
+              "the coordinator needs " + format_bytes(needed) +
+                  " for the state of the job, two copies of it while it is saved, and evaluations; the machine has " +
+                  format_bytes(available) + " free, " + format_bytes(needed - available) + " too little",
+              job.run.dir, "choose a smaller model, or run the coordinator on a machine with more memory");
+}
+
 }  // namespace
 
 RunRecorder::~RunRecorder() = default;
@@ -71,6 +93,9 @@ Result<std::unique_ptr<RunRecorder>> RunRecorder::create(const train::JobConfig&
   const Digest graph = graph::digest(self.graph_), dataset = self.dataset_->digest();
   if (options.resume) SUANLI_RETURN_IF_ERROR(check_same_run(self.job_, self.folder_.description(), graph, dataset));
 
+  if (auto windows = data::Windows::create(*self.dataset_, data::Split::valid, self.job_.model.context))
+    self.valid_windows_ = std::move(*windows);
+  SUANLI_RETURN_IF_ERROR(check_room(self.job_, self.graph_, self.valid_windows_.has_value()));
   self.device_ = engine::make_cpu_device(available_cores());
   self.state_ = std::make_unique<engine::State>(*self.device_);
   SUANLI_RETURN_IF_ERROR(self.state_->initialize(self.graph_, static_cast<std::uint64_t>(self.job_.train.seed)));
@@ -80,8 +105,7 @@ Result<std::unique_ptr<RunRecorder>> RunRecorder::create(const train::JobConfig&
     const std::vector<std::int32_t> none(static_cast<std::size_t>(sums), engine::exact::kNoExponent);
     SUANLI_RETURN_IF_ERROR(self.state_->add(engine::kExponents, graph::i32({sums}), std::as_bytes(std::span(none))));
   }
-  if (auto windows = data::Windows::create(*self.dataset_, data::Split::valid, self.job_.model.context)) {
-    self.valid_windows_ = std::move(*windows);
+  if (self.valid_windows_) {
     SUANLI_ASSIGN_OR_RETURN(
         self.evaluator_, train::Evaluator::create(train::model_of(self.job_), self.job_.train.batch, arithmetic, *self.state_));
   }

@@ -113,6 +113,16 @@ JobValue value_of_override(const Key& key, std::string_view text) {
     return std::string(text);
   if (std::holds_alternative<ListKey>(key.kind)) {
     std::vector<std::string> list;
+    // As in a job file, or without brackets and quotes.
+    if (text.starts_with('[')) {
+      try {
+        const toml::table parsed = toml::parse("list = " + std::string(text));
+        if (const auto value = value_of(*parsed.get("list"))) return *value;
+      } catch (const toml::parse_error&) {
+        // It is told with all that is given.
+      }
+      return std::string(text);
+    }
     for (std::size_t at = 0; !text.empty() && at <= text.size();) {
       const std::size_t comma = std::min(text.find(',', at), text.size());
       list.emplace_back(text.substr(at, comma - at));

@@ -106,6 +106,11 @@ TEST(Job, ListsAreOfTexts) {
   JobConfig job;
   ASSERT_TRUE(apply_override(job, "data.sources=https://host/data,s3://bucket/data"));
   EXPECT_EQ(job.data.sources, both);
+  JobConfig listed;
+  ASSERT_TRUE(apply_override(listed, R"(data.sources=["https://host/data", "s3://bucket/data"])"));
+  EXPECT_EQ(listed.data.sources, both);
+  ASSERT_TRUE(apply_override(listed, "data.sources=[]"));
+  EXPECT_TRUE(listed.data.sources.empty());
   EXPECT_EQ(parsed(print_job(job)), job);
   EXPECT_FALSE(apply_override(job, "data.sources=https://host/data,,")) << "one is empty";
   ASSERT_TRUE(apply_override(job, "data.sources="));
