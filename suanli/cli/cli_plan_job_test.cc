@@ -195,6 +195,9 @@ TEST_F(CliPlanJob, AMachineOfAFleetThatIsTooSmallIsLeftOut) {
 }
 
 TEST_F(CliPlanJob, WrongInputIsOneClearError) {
+  const Ended grows = run({"plan", "job.toml", "--set", "train.grow.to=8x64"});
+  EXPECT_NE(grows.code, 0);
+  EXPECT_THAT(grows.err, HasSubstr("'train.grow.to' is set"));
   const auto error_of = [&](const Words& more) {
     Words words = {"plan", "job.toml", "--set", "model.vocab=256"};
     words.insert(words.end(), more.begin(), more.end());

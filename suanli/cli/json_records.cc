@@ -46,6 +46,12 @@ constexpr JsonField kFields[] = {
     {"train/checkpoint", "event", "string", "\"checkpoint\""},
     {"train/checkpoint", "step", "integer", "whose state is now durable"},
 
+    {"train/growth", "event", "string", "\"growth\""},
+    {"train/growth", "step", "integer", "steps done"},
+    {"train/growth", "reason", "string", "sizes before and after"},
+    {"train/growth", "parameters_before", "integer", ""},
+    {"train/growth", "parameters", "integer", "after it"},
+
     {"train/sample", "event", "string", "\"sample\""},
     {"train/sample", "step", "integer", "steps done"},
     {"train/sample", "text", "string", "generated text; bytes that are not UTF-8 are replaced"},

@@ -119,6 +119,7 @@ std::string metrics_text(const json& line) {
     return begin + figure("loss", "  loss %.4f") + figure("grad_norm", "  gradient %.3f") + "  " +
            format_count(std::llround(amount_in(line, "tokens_per_s").value_or(0))) + " tok/s";
   if (kind == "eval") return begin + figure("valid_loss", "  validation loss %.4f") + figure("perplexity", "  perplexity %.2f");
+  if (kind == "growth") return begin + "  " + printable(text_in(line, "reason"), 300);
   if (kind == "checkpoint") return begin + "  its state is saved";
   if (kind == "warning") return begin + "  warning: " + printable(text_in(line, "text"), 1'000);
   if (kind == "end") return begin + "  ended: " + printable(text_in(line, "outcome"), 300);

@@ -52,6 +52,9 @@ Result<train::JobConfig> load_job_or_run(const std::string& path, const std::vec
 }
 
 Result<SettledJob> settle_for(train::JobConfig job, engine::Arithmetic usual) {
+  if (!job.grow.to.empty())
+    return fail(ErrorCode::config, "'train.grow.to' is set, and a model that grows cannot be planned yet", job.run.dir,
+                "plan each size by itself, with --set train.grow.to= --set model.layers=N --set model.width=N");
   if (job.train.dtype == "auto") job.train.dtype = engine::name_of(usual);
   const auto dataset = data::Dataset::open(job.data.path);
   if (!dataset) {

@@ -1,6 +1,7 @@
 #include "suanli/cli/train_display.h"
 
 #include <cmath>
+#include <utility>
 
 #include "suanli/base/text.h"
 #include "suanli/cli/memory_text.h"
@@ -23,7 +24,8 @@ TrainDisplay::TrainDisplay(const Terminal& terminal, bool quiet)
 void TrainDisplay::on_start(const train::StartInfo& info) {
   info_ = info;
   if (quiet_) return;
-  progress_.note(info.first_step > 0 ? "resuming after step " + format_count(info.first_step) +
+  if (!std::exchange(has_grown_, false))
+    progress_.note(info.first_step > 0 ? "resuming after step " + format_count(info.first_step) +
                                            " in " + info.run_folder
                                      : "training in " + info.run_folder);
   progress_.note("  " + format_count(info.parameters) + " parameters, " +
@@ -57,6 +59,11 @@ void TrainDisplay::on_eval(const train::EvalRecord& record) {
   progress_.note(format("step %s: validation loss %.4f (perplexity %.2f%s)",
                         format_count(record.step).c_str(), record.loss, record.perplexity,
                         bits.c_str()));
+}
+
+void TrainDisplay::on_growth(const train::GrowthRecord& record) {
+  has_grown_ = true;
+  if (!quiet_) progress_.note("step " + format_count(record.step) + ": " + record.reason);
 }
 
 void TrainDisplay::on_sample(std::int64_t step, std::string_view text) {
@@ -113,6 +120,14 @@ void TrainEvents::on_eval(const train::EvalRecord& record) {
 
 void TrainEvents::on_checkpoint(const train::CheckpointRecord& record) {
   emit("train/checkpoint", {{"event", "checkpoint"}, {"step", record.step}});
+}
+
+void TrainEvents::on_growth(const train::GrowthRecord& record) {
+  emit("train/growth", {{"event", "growth"},
+                        {"step", record.step},
+                        {"reason", record.reason},
+                        {"parameters_before", record.parameters_before},
+                        {"parameters", record.parameters}});
 }
 
 void TrainEvents::on_sample(std::int64_t step, std::string_view text) {

@@ -18,6 +18,7 @@ class TrainDisplay final : public train::Observer {
   void on_start(const train::StartInfo& info) override;
   void on_step(const train::StepRecord& record) override;
   void on_eval(const train::EvalRecord& record) override;
+  void on_growth(const train::GrowthRecord& record) override;
   void on_sample(std::int64_t step, std::string_view text) override;
   void on_warning(const Error& warning) override;
   void finish() { progress_.finish(); }
@@ -27,6 +28,7 @@ class TrainDisplay final : public train::Observer {
   const bool quiet_;
   Progress progress_;
   train::StartInfo info_;
+  bool has_grown_ = false;  // and the next session's start is to be told
 };
 
 // "step 120/600  loss 1.843  21,300 tok/s  MFU 31 %  1.20 TFLOP  ETA 1 min 32 s"
@@ -39,6 +41,7 @@ class TrainEvents final : public train::Observer {
   void on_step(const train::StepRecord& record) override;
   void on_eval(const train::EvalRecord& record) override;
   void on_checkpoint(const train::CheckpointRecord& record) override;
+  void on_growth(const train::GrowthRecord& record) override;
   void on_sample(std::int64_t step, std::string_view text) override;
   void on_warning(const Error& warning) override;
 };

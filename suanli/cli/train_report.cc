@@ -31,6 +31,8 @@ std::string outcome_text(const train::TrainReport& report) {
       return "stopped after " + steps + "; nothing is lost";
     case train::Outcome::budget_spent:
       return "the budget is spent after " + steps;
+    case train::Outcome::grows:
+      break;  // of a segment, not of a run
   }
   return steps;
 }

@@ -52,6 +52,8 @@ int exit_code_for(train::Outcome outcome) {
       return exit_code_of(ErrorCode::interrupted);
     case train::Outcome::budget_spent:
       return exit_code_of(ErrorCode::budget);
+    case train::Outcome::grows:
+      break;  // of a segment, not of a run
   }
   return 1;
 }

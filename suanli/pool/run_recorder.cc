@@ -76,6 +76,9 @@ RunRecorder::~RunRecorder() = default;
 Result<std::unique_ptr<RunRecorder>> RunRecorder::create(const train::JobConfig& given, const train::TrainOptions& options) {
   SUANLI_RETURN_IF_ERROR(train::check_job(given, "the job"));
   SUANLI_RETURN_IF_ERROR(check_source_urls(given.data.sources));
+  if (!given.grow.to.empty())
+    return fail(ErrorCode::config, "'train.grow.to' is set, but a model cannot grow on a pool yet", given.run.dir,
+                "train it on one machine, or leave 'train.grow.to' empty");
   const std::string& place = given.run.dir;
   SUANLI_ASSIGN_OR_RETURN(train::RunFolder folder,
                           options.resume ? train::RunFolder::resume(place) : train::RunFolder::begin(place));

@@ -67,6 +67,10 @@ Result<std::unique_ptr<Replica>> Replica::create(const std::string& run_folder, 
 
 Status Replica::restore(std::int64_t step) {
   figures_.reset();
+  if (step < run_.info().size_since)
+    return fail(ErrorCode::mismatch,
+                "the run's model took on its size after step " + std::to_string(run_.info().size_since), folder_,
+                "begin with a checkpoint of that step or later");
   if (step == 0) {
     SUANLI_RETURN_IF_ERROR(setup_->state->reinitialize(setup_->graph, static_cast<std::uint64_t>(setup_->job.train.seed)));
     SUANLI_RETURN_IF_ERROR(

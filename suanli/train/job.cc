@@ -10,6 +10,7 @@
 #include "suanli/base/file.h"
 #include "suanli/base/text.h"
 #include "suanli/model/gpt.h"
+#include "suanli/train/growth.h"
 #include "suanli/train/job_schema.h"
 #include "suanli/train/local_steps.h"
 
@@ -71,6 +72,11 @@ std::string_view type_of(const toml::node& node) {
 Status read_section(std::string_view section, const toml::table& table, JobConfig& job,
                     const std::string& place) {
   for (const auto& [name, node] : table) {
+    const std::string inner = std::string(section) + "." + std::string(name.str());
+    if (const std::vector<std::string> all = job_sections(); node.is_table() && std::ranges::find(all, inner) != all.end()) {
+      SUANLI_RETURN_IF_ERROR(read_section(inner, *node.as_table(), job, place));
+      continue;
+    }
     const Key* key = find_job_key(section, name.str());
     if (!key)
       return unknown_key(section, name.str(), ErrorCode::config, line_of(place, name.source()));
@@ -225,7 +231,7 @@ Status apply_override(JobConfig& job, std::string_view override_text) {
     override_text = written_out;
   }
   const std::size_t equals = override_text.find('=');
-  const std::size_t dot = override_text.find('.');
+  const std::size_t dot = override_text.rfind('.', equals);
   if (equals == std::string_view::npos || dot == std::string_view::npos || dot > equals)
     return fail(ErrorCode::usage, "an override has the form section.key=value", place,
                 "write for example --set train.lr=3e-4");
@@ -276,6 +282,7 @@ Status check_job(const JobConfig& job, const std::string& place) {
                        std::to_string(split.size()),
                    "leave 'pool.stages' at 0, or correct one of them");
   }
+  if (const auto growth = growth_plan_of(job); !growth) return tl::unexpected(Error(growth.error()).within(place));
   if (job.local.inner_steps > 0) {
     if (const Status local = check(local_steps_of(job)); !local)
       return wrong("[local]: " + local.error().message, "correct the key, or set 'local.inner_steps' to 0");

@@ -52,6 +52,13 @@ struct JobConfig {
     std::string dtype = "auto";
     bool operator==(const Train&) const = default;
   } train;
+  struct Grow {
+    std::string to;
+    std::string at;
+    std::int64_t window = 50;
+    double gain = 0.01;
+    bool operator==(const Grow&) const = default;
+  } grow;  // [train.grow]
   struct Pool {
     std::int64_t stages = 0;
     std::int64_t replicas = 0;

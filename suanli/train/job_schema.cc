@@ -76,6 +76,17 @@ std::vector<Key> make_keys() {
        "`--set arith=exact` is short for `--set train.dtype=exact`.",
        kFixed},
 
+      {"train.grow", "to", TextKey{FIELD(grow.to)},
+       "Sizes that the model takes on while it trains, LAYERSxWIDTH, such as \"4x192,8x384\"; [model] is what it begins with. A "
+       "width is a whole multiple of the one before, heads keep their size. What the model computes stays the same at each "
+       "change (function-preserving copies), and so does the optimizer's memory. Empty: it stays as it is."},
+      {"train.grow", "at", TextKey{FIELD(grow.at)},
+       "Steps after which it takes them on, such as \"400,900\". Empty: when the loss falls too slowly."},
+      {"train.grow", "window", IntegerKey{FIELD(grow.window), 2, kMostSteps},
+       "Without steps: the mean loss of so many steps is compared with that of as many before."},
+      {"train.grow", "gain", RealKey{FIELD(grow.gain), 0, 1},
+       "Without steps: the model grows when that mean has fallen by less than this part."},
+
       {"pool", "stages", IntegerKey{FIELD(pool.stages), 0, 1'002},
        "On a pool: stages of the pipeline. 0: as many as make the step short."},
       {"pool", "replicas", IntegerKey{FIELD(pool.replicas), 0, 1'024},

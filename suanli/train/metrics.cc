@@ -90,6 +90,8 @@ std::string_view name_of(Outcome outcome) {
       return "interrupted";
     case Outcome::budget_spent:
       return "budget spent";
+    case Outcome::grows:
+      return "grows";
   }
   return "";
 }
@@ -137,6 +139,14 @@ std::string metrics_line(const EvalRecord& record) {
   line.add("tokens", record.tokens.value());
   add_spent(line, record);
   return line.finish();
+}
+
+std::string metrics_line(const GrowthRecord& record) {
+  return dump({{"kind", "growth"},
+               {"step", record.step},
+               {"reason", record.reason},
+               {"parameters_before", record.parameters_before},
+               {"parameters", record.parameters}});
 }
 
 std::string metrics_line(const CheckpointRecord& record) {

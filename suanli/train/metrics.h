@@ -16,6 +16,7 @@ std::string metrics_line(const StartInfo& info);
 std::string metrics_line(const StepRecord& record);
 std::string metrics_line(const EvalRecord& record);
 std::string metrics_line(const CheckpointRecord& record);
+std::string metrics_line(const GrowthRecord& record);
 std::string metrics_line(const DigestRecord& record);
 std::string sample_line(std::int64_t step, std::string_view text);
 std::string warning_line(std::int64_t step, const Error& warning);

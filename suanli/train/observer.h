@@ -29,6 +29,7 @@ enum class Outcome : std::uint8_t {
   finished,
   interrupted,   // on request; may be resumed
   budget_spent,  // may be resumed with a larger budget
+  grows,         // a segment is over; train() goes on with the next
 };
 std::string_view name_of(Outcome outcome);
 
@@ -82,6 +83,13 @@ struct EvalRecord : Spent {
   Tokens tokens;
 };
 
+// The model took on another size after a step.
+struct GrowthRecord {
+  std::int64_t step = 0;
+  std::string reason;  // "2 layers of width 96 become 4 of 192"
+  std::int64_t parameters_before = 0, parameters = 0;
+};
+
 struct CheckpointRecord {
   std::int64_t step = 0;
 };
@@ -101,6 +109,7 @@ class Observer {
   virtual void on_step(const StepRecord&) {}
   virtual void on_eval(const EvalRecord&) {}
   virtual void on_checkpoint(const CheckpointRecord&) {}  // it is durable
+  virtual void on_growth(const GrowthRecord&) {}
   virtual void on_sample(std::int64_t step, std::string_view text) { (void)step, (void)text; }
   // Something a person should know that does not stop the run, such as a damaged checkpoint or a
   // full disk.

@@ -75,7 +75,7 @@ std::string utc_now() {
 }
 
 std::string print_run_info(const RunInfo& info) {
-  const json document = {{"format", kFormat},
+  json document = {{"format", kFormat},
                          {"version", kRunVersion},
                          {"graph_sha256", info.graph.hex()},
                          {"dataset_sha256", info.dataset.hex()},
@@ -83,6 +83,7 @@ std::string print_run_info(const RunInfo& info) {
                          {"parameters", info.parameters},
                          {"started", info.started},
                          {"suanli", info.suanli}};
+  if (info.size_since > 0) document["size_since"] = info.size_since;
   return document.dump(2) + "\n";
 }
 
@@ -107,6 +108,9 @@ Result<RunInfo> parse_run_info(std::string_view text, const std::string& place) 
   SUANLI_ASSIGN_OR_RETURN(info.parameters, field<std::int64_t>(document, "parameters", place));
   SUANLI_ASSIGN_OR_RETURN(info.started, field<std::string>(document, "started", place));
   SUANLI_ASSIGN_OR_RETURN(info.suanli, field<std::string>(document, "suanli", place));
+  if (document.contains("size_since")) {
+    SUANLI_ASSIGN_OR_RETURN(info.size_since, field<std::int64_t>(document, "size_since", place));
+  }
   return info;
 }
 
@@ -154,7 +158,9 @@ Result<RunFolder> RunFolder::begin(const std::string& folder) {
 
 Status RunFolder::establish(const JobConfig& job, const RunInfo& info) {
   SUANLI_RETURN_IF_ERROR(update_job(job));
-  return write_file_atomic(paths_.info(), as_bytes(print_run_info(info)));
+  SUANLI_RETURN_IF_ERROR(write_file_atomic(paths_.info(), as_bytes(print_run_info(info))));
+  description_ = {job, info};
+  return {};
 }
 
 Result<RunFolder> RunFolder::resume(const std::string& folder) {

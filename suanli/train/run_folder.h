@@ -28,6 +28,7 @@ struct RunInfo {
   std::int64_t parameters = 0;
   std::string started;  // UTC, ISO 8601
   std::string suanli;   // the version that began the run
+  std::int64_t size_since = 0;  // of a run whose model grows: the step after which it took on its size
   bool operator==(const RunInfo&) const = default;
 };
 std::string print_run_info(const RunInfo& info);

@@ -32,6 +32,7 @@ Session::Session(Setup& setup, checkpoint::Tier& tier, MetricsFile metrics, Snap
       observer_(options.observer ? *options.observer : nobody_),
       schedule_(schedule_of(setup.job)),
       budget_(Flops(setup.job.run.budget)),
+      growth_(setup.job),
       work_(work_by_part(setup)),
       batch_(setup.job.train.batch, setup.job.model.context),
       meta_(std::move(start)),
@@ -43,9 +44,13 @@ Session::Session(Setup& setup, checkpoint::Tier& tier, MetricsFile metrics, Snap
       last_step_end_(session_start_),
       last_step_seconds_(step_seconds()) {}
 
-void Session::announce(const StartInfo& info, const std::vector<Error>& damages) {
+void Session::announce(const StartInfo& info, const std::vector<Error>& damages, const std::optional<GrowthRecord>& grown) {
   info_ = info;
   info_.work = work_;
+  if (grown) {
+    write(metrics_line(*grown));
+    observer_.on_growth(*grown);
+  }
   observer_.on_start(info_);
   write(metrics_line(info_));
   for (const Error& damage : damages) warn(damage);
@@ -102,6 +107,7 @@ Result<Outcome> Session::loop() {
     }
     if (meta_.step >= setup_.job.train.steps) return Outcome::finished;
     if (is_stopped(options_.stop)) return Outcome::interrupted;
+    if (growth_.is_due(meta_.step, meta_.growth)) return Outcome::grows;
     if (!may_start_step()) return Outcome::budget_spent;
     SUANLI_ASSIGN_OR_RETURN(const std::optional<Outcome> stopped, step());
     if (stopped) return *stopped;
@@ -145,6 +151,7 @@ Session::Stopped Session::step() {
   if (!stopped || *stopped) return stopped;
   ++meta_.step;
   ledger_.book_step(info_.step_tokens);
+  growth_.note(meta_.step, meta_.loss, meta_.growth);
   if (setup_.arithmetic == engine::Arithmetic::exact && is_due(setup_.job.checkpoint.digest_every)) digest();
   return std::nullopt;
 }

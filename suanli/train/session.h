@@ -10,6 +10,7 @@
 #include "suanli/meter/gauges.h"
 #include "suanli/meter/ledger.h"
 #include "suanli/train/batch.h"
+#include "suanli/train/growth.h"
 #include "suanli/train/metrics.h"
 #include "suanli/train/schedule.h"
 #include "suanli/train/setup.h"
@@ -28,8 +29,8 @@ class Session {
   Session(Setup& setup, checkpoint::Tier& tier, MetricsFile metrics, SnapshotMeta start,
           const TrainOptions& options);
 
-  // Tells observer and metrics about the session; `damages` become warnings.
-  void announce(const StartInfo& info, const std::vector<Error>& damages);
+  // Tells observer and metrics about the session; `damages` become warnings. `grown`: what came before it.
+  void announce(const StartInfo& info, const std::vector<Error>& damages, const std::optional<GrowthRecord>& grown);
   Result<TrainReport> run();
 
  private:
@@ -71,6 +72,7 @@ class Session {
   Observer& observer_;
   const Schedule schedule_;
   const meter::Budget budget_;
+  const GrowthClock growth_;
   const WorkByPart work_;
   Batch batch_;
   SnapshotMeta meta_;  // of the state as it is now; its usage is the ledger's

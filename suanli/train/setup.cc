@@ -88,14 +88,16 @@ Schedule schedule_of(const JobConfig& job) {
           .decay = decay_from_name(job.train.schedule).value_or(Decay::cosine)};
 }
 
+model::AdamWOptions optimizer_of(const JobConfig& job) {
+  return {.beta1 = job.train.beta1,
+          .beta2 = job.train.beta2,
+          .eps = job.train.eps,
+          .weight_decay = job.train.weight_decay,
+          .clip_norm = job.train.clip_norm};
+}
+
 Result<graph::Graph> training_graph(const JobConfig& job) {
-  const model::AdamWOptions optimizer{.beta1 = job.train.beta1,
-                                      .beta2 = job.train.beta2,
-                                      .eps = job.train.eps,
-                                      .weight_decay = job.train.weight_decay,
-                                      .clip_norm = job.train.clip_norm};
-  return model::gpt_training_graph(model_of(job), job.train.batch, job.train.micro_batches,
-                                   optimizer);
+  return model::gpt_training_graph(model_of(job), job.train.batch, job.train.micro_batches, optimizer_of(job));
 }
 
 Result<std::unique_ptr<Setup>> Setup::create(JobConfig job, data::Dataset dataset, Clock& clock) {

@@ -34,6 +34,8 @@ Result<JobConfig> settle(JobConfig job, const data::Dataset& dataset);
 // Of the learning rate.
 Schedule schedule_of(const JobConfig& job);
 
+model::AdamWOptions optimizer_of(const JobConfig& job);
+
 // The graph of a settled job's training step.
 Result<graph::Graph> training_graph(const JobConfig& job);
 

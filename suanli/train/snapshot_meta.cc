@@ -126,7 +126,7 @@ json number_or_null(const std::optional<double>& value) {
 }  // namespace
 
 std::string print_meta(const SnapshotMeta& meta) {
-  return json{{"step", meta.step},
+  json document = {{"step", meta.step},
               {"seed", meta.seed},
               {"graph_sha256", meta.graph.hex()},
               {"dataset_sha256", meta.dataset.hex()},
@@ -135,8 +135,14 @@ std::string print_meta(const SnapshotMeta& meta) {
               {"loss", meta.loss},
               {"valid_loss", number_or_null(meta.valid_loss)},
               {"best_valid_loss", number_or_null(meta.best_valid_loss)},
-              {"evaluated_step", meta.evaluated_step}}
-      .dump(-1, ' ', false, json::error_handler_t::replace);
+              {"evaluated_step", meta.evaluated_step}};
+  if (meta.growth != GrowthState())
+    document["growth"] = {{"since", meta.growth.since},
+                          {"sum", meta.growth.sum},
+                          {"count", meta.growth.count},
+                          {"before", number_or_null(meta.growth.before)},
+                          {"is_due", meta.growth.is_due ? 1 : 0}};
+  return document.dump(-1, ' ', false, json::error_handler_t::replace);
 }
 
 Result<SnapshotMeta> parse_meta(std::string_view text, const std::string& place) {
@@ -156,6 +162,15 @@ Result<SnapshotMeta> parse_meta(std::string_view text, const std::string& place)
   meta.valid_loss = reader.optional_number("valid_loss");
   meta.best_valid_loss = reader.optional_number("best_valid_loss");
   meta.evaluated_step = reader.whole("evaluated_step", -1);
+  if (reader.has("growth")) {
+    Reader growth(reader.object("growth"), place);
+    meta.growth.since = growth.whole("since");
+    meta.growth.sum = growth.optional_number("sum").value_or(0);
+    meta.growth.count = growth.whole("count");
+    meta.growth.before = growth.optional_number("before");
+    meta.growth.is_due = growth.whole("is_due") != 0;
+    SUANLI_RETURN_IF_ERROR(growth.status());
+  }
   const json& usage = reader.object("usage");
   SUANLI_RETURN_IF_ERROR(reader.status());
   SUANLI_ASSIGN_OR_RETURN(meta.usage, parse_usage(usage, place));

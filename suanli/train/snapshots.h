@@ -16,6 +16,16 @@
 
 namespace suanli::train {
 
+// Where a run whose model grows stands (growth.h).
+struct GrowthState {
+  std::int64_t since = 0;  // the step after which it took on its size
+  double sum = 0;          // of the losses of `count` steps of this window
+  std::int64_t count = 0;
+  std::optional<double> before{};  // the mean loss of the window before
+  bool is_due = false;
+  bool operator==(const GrowthState&) const = default;
+};
+
 // What a snapshot knows beside its tensors; the JSON in its manifest.
 struct SnapshotMeta {
   std::int64_t step = 0;
@@ -26,6 +36,7 @@ struct SnapshotMeta {
   double loss = 0;     // of the last step
   std::optional<double> valid_loss, best_valid_loss;
   std::int64_t evaluated_step = -1;  // of valid_loss
+  GrowthState growth{};
 };
 std::string print_meta(const SnapshotMeta& meta);
 // A missing or wrong field is an error (corrupt) that names it.

@@ -9,8 +9,11 @@
 #include "suanli/graph/digest.h"
 #include "suanli/meter/budget.h"
 #include "suanli/meter/peak.h"
+#include "suanli/model/gpt_growth.h"
+#include "suanli/train/growth.h"
 #include "suanli/train/initial_weights.h"
 #include "suanli/train/job_schema.h"
+#include "suanli/train/memory.h"
 #include "suanli/train/metrics.h"
 #include "suanli/train/run_folder.h"
 #include "suanli/train/run_plan.h"
@@ -28,6 +31,10 @@ constexpr const char* kKeepJob =
 JobConfig with_settled_values(JobConfig job, const JobConfig& saved) {
   if (job.model.vocab == 0) job.model.vocab = saved.model.vocab;
   if (job.train.dtype == "auto") job.train.dtype = saved.train.dtype;
+  // A job file says what a run that grows began with.
+  const bool grows = !job.grow.to.empty() && job.grow.to == saved.grow.to;
+  const model::GptConfig given = model_of(job), there = model_of(saved);
+  if (grows && (model::check_growth(given, there) || model::check_growth(there, given))) job.model = saved.model;
   return job;
 }
 
@@ -52,6 +59,21 @@ Status check_same_run(const JobConfig& job, const RunDescription& run, const Dig
                 job.run.dir,
                 "resume with suanli " + printable(run.info.suanli) + ", which began the run");
   return {};
+}
+
+// A run that grows would otherwise find out in the middle.
+Status check_largest_size(JobConfig job, bool has_validation) {
+  SUANLI_ASSIGN_OR_RETURN(const GrowthPlan growth, growth_plan_of(job));
+  while (const auto next = next_size(job, growth)) {
+    job.model.layers = next->layers;
+    job.model.heads = next->heads;
+    job.model.width = next->width;
+  }
+  SUANLI_ASSIGN_OR_RETURN(const graph::Graph graph, training_graph(job));
+  SUANLI_ASSIGN_OR_RETURN(const Bytes evaluation, evaluation_bytes(job, has_validation));
+  const MemoryLimit limit = MemoryLimit::of_job_or_machine(job);
+  SUANLI_ASSIGN_OR_RETURN(const TrainingPlan plan, training_plan(job, graph, evaluation, limit.bytes));
+  return check_memory(plan, limit);
 }
 
 Status check_budget(const Setup& setup) {
@@ -158,20 +180,22 @@ void book_lost_work(meter::Usage& usage, const EarlierSpent& spent, const WorkBy
 
 // A plan is worth having, but not worth a word if it cannot be made: `suanli meter` can still make one afterwards.
 void keep_plan(const Setup& setup, const plan::Profile* profile, const RunPaths& paths) {
+  if (!setup.job.grow.to.empty()) return;  // a plan is of one size
   if (!profile || profile->threads != setup.threads || profile->machine != plan::here().machine) return;
   const auto made = plan_run(setup, *profile);
   if (made) (void)write_file_atomic(paths.plan(), as_bytes(print_run_plan(*made)));
 }
 
-}  // namespace
-
-Result<TrainReport> train(const JobConfig& given, const TrainOptions& options) {
+// One segment of a run: all of it, unless the model grows. `grown`: what has come before it.
+Result<TrainReport> train_segment(const JobConfig& given, const TrainOptions& options,
+                                  const std::optional<GrowthRecord>& grown) {
   const Seconds begun = options.clock->now();
   const Bytes resident_before = peak_resident();
   SUANLI_RETURN_IF_ERROR(check_job(given, "the job"));
   const std::string& place = given.run.dir;
   SUANLI_ASSIGN_OR_RETURN(RunFolder folder,
                           options.resume ? RunFolder::resume(place) : RunFolder::begin(place));
+  if (options.resume) SUANLI_RETURN_IF_ERROR(align_size(folder));
   SUANLI_ASSIGN_OR_RETURN(data::Dataset dataset, data::Dataset::open(given.data.path));
   const JobConfig open =
       options.resume ? with_settled_values(given, folder.description().job) : given;
@@ -184,6 +208,8 @@ Result<TrainReport> train(const JobConfig& given, const TrainOptions& options) {
 
   SUANLI_ASSIGN_OR_RETURN(const auto setup, Setup::create(job, std::move(dataset), *options.clock));
   if (!options.resume) SUANLI_RETURN_IF_ERROR(check_budget(*setup));
+  if (!options.resume && !job.grow.to.empty())
+    SUANLI_RETURN_IF_ERROR(check_largest_size(job, setup->valid_windows.has_value()));
   // Opening looked at the shards' headers alone. A stop meanwhile is the session's to tell.
   if (Status intact = setup->dataset.verify(options.stop);
       !intact && intact.error().code != ErrorCode::interrupted)
@@ -213,8 +239,28 @@ Result<TrainReport> train(const JobConfig& given, const TrainOptions& options) {
 
   Session session(*setup, *tier, std::move(metrics), start.meta, options);
   session.announce(start_info(*setup, peak, start.meta.step, place, options.clock->now() - begun, resident_before),
-                   start.damages);
+                   start.damages, grown);
   return session.run();
+}
+
+}  // namespace
+
+Result<TrainReport> train(const JobConfig& given, const TrainOptions& options) {
+  JobConfig job = given;
+  TrainOptions segment = options;
+  std::optional<GrowthRecord> grown;
+  std::int64_t steps = 0;
+  Seconds seconds;
+  while (true) {
+    SUANLI_ASSIGN_OR_RETURN(TrainReport report, train_segment(job, segment, grown));
+    report.session_steps = steps += report.session_steps;
+    report.session_seconds = seconds += report.session_seconds;
+    if (report.outcome != Outcome::grows) return report;
+    SUANLI_ASSIGN_OR_RETURN(grown, grow_run(given.run.dir));
+    segment.resume = true;
+    SUANLI_ASSIGN_OR_RETURN(const RunDescription run, describe_run(given.run.dir));
+    job.model = run.job.model;
+  }
 }
 
 }  // namespace suanli::train
